@@ -107,7 +107,9 @@ def _first(mask: Tensor) -> tuple[int, ...]:
 def _check_finite(x: Tensor, what: str) -> None:
     bad = ~x.isfinite()
     if bad.any():
-        raise SpaceError(f"{what} has {int(bad.sum())} NaN or infinite values, the first at index {_first(bad)}")
+        raise SpaceError(
+            f"{what} has {int(bad.sum())} NaN or infinite values, the first at index {_first(bad)}"
+        )
 
 
 def _check_range(x: Tensor, size: int, what: str, space: object) -> None:
@@ -280,7 +282,9 @@ class Table(Space):
             raise SpaceError(f"column names of a Table must differ; repeated: {sorted(repeated)}")
         for name, space in pairs:
             if space.shape != () or not isinstance(space, Continuous | Ordinal | Categories):
-                raise SpaceError(f"column {name!r} must be a scalar Continuous, Ordinal or Categories; received {space}")
+                raise SpaceError(
+                    f"column {name!r} must be a scalar Continuous, Ordinal or Categories; received {space}"
+                )
         object.__setattr__(self, "columns", pairs)
 
     def __repr__(self) -> str:

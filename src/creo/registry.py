@@ -1,0 +1,139 @@
+"""Every model, one line each: name, where its class is, what it promises, what it answers, its paper.
+
+Strings only: listing the models imports no torch. `build` imports the class a name points at and asks it for a
+model of a space. `promise` maps each kind of space the model can model to the kind of likelihood it then has.
+A package outside creo adds models through the entry point group `creo.models` (each entry point a `Model`) or by
+calling `register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from creo.errors import OptionError, SpaceError, UnknownName, suggestion
+from creo.spaces import Space
+
+if TYPE_CHECKING:
+    from creo.model import GenerativeModel
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered model.
+
+    Args:
+        name: what `creo.build` and the command line call it.
+        path: `module:Class`.
+        promise: kind of space -> "exact", "bound", "estimate" or "none".
+        answers: questions beyond sample and log_prob (names of `creo.model.PROTOCOLS`).
+        paper: "Authors (year)" of the defining paper.
+        url: where to read it.
+        summary: one line: what it is.
+    """
+
+    name: str
+    path: str
+    promise: Mapping[str, str]
+    answers: tuple[str, ...]
+    paper: str
+    url: str
+    summary: str
+
+    @property
+    def family(self) -> str:
+        """The package the model lives in: autoregressive, flows, latent, ..."""
+        return self.path.split(":")[0].split(".")[1]
+
+    def load(self) -> type[GenerativeModel]:
+        """Import the class."""
+        module, _, cls = self.path.partition(":")
+        return getattr(importlib.import_module(module), cls)
+
+
+# fmt: off
+_MODELS: dict[str, Model] = {m.name: m for m in (
+    Model("gaussian", "creo.classical.gaussian:Gaussian", {"Continuous": "exact", "Ordinal": "bound"}, (), "Gauss (1809)", "https://en.wikipedia.org/wiki/Multivariate_normal_distribution", "full-covariance Gaussian in closed form"),
+    Model("mixture", "creo.classical.mixture:Mixture", {"Continuous": "exact", "Ordinal": "exact"}, (), "Dempster, Laird, Rubin (1977)", "https://doi.org/10.1111/j.2517-6161.1977.tb01600.x", "mixture of Gaussians or of products of categoricals, by EM"),
+    Model("made", "creo.autoregressive.made:MADE", {"Ordinal": "exact", "Tokens": "exact"}, ("step",), "Germain, Gregor, Murray, Larochelle (2015)", "https://arxiv.org/abs/1502.03509", "masked autoencoder: all conditionals in one pass"),
+    Model("realnvp", "creo.flows.realnvp:RealNVP", {"Continuous": "exact", "Ordinal": "bound"}, ("inverse",), "Dinh, Sohl-Dickstein, Bengio (2017)", "https://arxiv.org/abs/1605.08803", "affine coupling flow"),
+    Model("vae", "creo.latent.vae:VAE", {"Continuous": "bound", "Ordinal": "bound"}, ("encode", "decode"), "Kingma, Welling (2014); Rezende, Mohamed, Wierstra (2014)", "https://arxiv.org/abs/1312.6114", "Gaussian latent, amortised posterior, evidence lower bound"),
+    Model("gan", "creo.adversarial.gan:GAN", {"Continuous": "none", "Ordinal": "none"}, ("decode",), "Goodfellow et al. (2014)", "https://arxiv.org/abs/1406.2661", "non-saturating generator against discriminator"),
+)}
+# fmt: on
+
+
+def register(model: Model) -> None:
+    """Add a model of one's own under a new name, for this process."""
+    if model.name in _MODELS:
+        raise OptionError(f"a model named {model.name!r} exists already")
+    _MODELS[model.name] = model
+
+
+def models() -> dict[str, Model]:
+    """All registered models by name, in the order of the families."""
+    return dict(_MODELS) | _installed()
+
+
+def _installed() -> dict[str, Model]:
+    from importlib.metadata import entry_points
+
+    return {e.name: e.load() for e in entry_points(group="creo.models")}
+
+
+def find(name: str) -> Model:
+    """The registered model of that name.
+
+    Raises:
+        UnknownName: with the nearest names.
+    """
+    if name in _MODELS:
+        return _MODELS[name]
+    known = models()
+    if name not in known:
+        raise UnknownName(f"no model named {name!r}{suggestion(name, known)}")
+    return known[name]
+
+
+def options_of(cls: type[GenerativeModel]) -> dict[str, inspect.Parameter]:
+    """The keyword options a model's `for_space` takes beyond space and condition."""
+    parameters = inspect.signature(cls.for_space).parameters
+    return {k: p for k, p in parameters.items() if k not in ("space", "condition")}
+
+
+def build(name: str, space: Space, condition: Space | None = None, **options: Any) -> GenerativeModel:
+    """Build a registered model for a space.
+
+    Args:
+        name: see `creo models` or `creo.models()`.
+        space: what one sample is.
+        condition: what it is conditioned on, or None.
+        **options: the options of the class's `for_space`.
+
+    Raises:
+        UnknownName: no such model. SpaceError: it cannot model this space. OptionError: no such option.
+    """
+    entry = find(name)
+    if not isinstance(space, Space):
+        raise SpaceError(
+            f"build a model for a space, e.g. creo.build({name!r}, data.space); received {type(space).__name__}"
+        )
+    if space.kind not in entry.promise:
+        able = [m.name for m in models().values() if space.kind in m.promise]
+        raise SpaceError(f"{name} cannot model {space}; models that can: {', '.join(able) or 'none yet'}")
+    cls = entry.load()
+    known = options_of(cls)
+    for option in options:
+        if option not in known:
+            raise OptionError(f"{name} has no option {option!r}{suggestion(option, known)}")
+    model = cls.for_space(space, condition, **options)
+    model.recipe = {
+        "model": name,
+        "space": space.to_dict(),
+        "condition": None if condition is None else condition.to_dict(),
+        "options": options,
+    }
+    return model
