@@ -1,0 +1,1 @@
+"""Divergences: how far is one distribution from another."""
