@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from creo.errors import DataError
 from creo.spaces import Space
@@ -102,6 +103,7 @@ class Data:
         source: where the data comes from.
         licence: under which terms.
         notes: what a reader of the data must know: files skipped, values imputed, how it was split.
+        density: the distribution the data were drawn from, when it is known: `density.log_prob(x)` is the truth.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Data:
     source: str = ""
     licence: str = ""
     notes: tuple[str, ...] = ()
+    density: Distribution | None = None
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):
@@ -133,8 +136,8 @@ class Data:
 
     @property
     def content_hash(self) -> str:
-        """16 hex digits that change when the first or last 1024 examples of a split, or the sizes, change."""
-        digest = hashlib.blake2b(digest_size=8)
+        """16 hex digits that change with the space, the sizes, or the first or last 1024 examples of a split."""
+        digest = hashlib.blake2b(f"{self.space!r} {self.condition!r}".encode(), digest_size=8)
         for split in (self.train, self.valid, self.test):
             n = len(split)
             index = torch.cat([torch.arange(min(n, 1024)), torch.arange(max(n - 1024, 0), n)])
