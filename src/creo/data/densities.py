@@ -53,7 +53,7 @@ class Density(Distribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Exact draws (*sample_shape, 2), float32, from torch's global generator."""
         shape = tuple(sample_shape)
         return self._draw(math.prod(shape)).reshape(*shape, 2).float()
