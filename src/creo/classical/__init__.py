@@ -1,0 +1,3 @@
+"""Classical density models: the baselines that anything learned by gradient has to beat."""
+
+from creo.classical.gaussian import Gaussian as Gaussian

@@ -1,0 +1,6 @@
+"""Probability without networks: densities, heads and samplers that models are built from."""
+
+from creo.distributions.gaussian import diagonal_log_prob as diagonal_log_prob
+from creo.distributions.gaussian import full_log_prob as full_log_prob
+from creo.distributions.gaussian import full_sample as full_sample
+from creo.distributions.gaussian import standard_log_prob as standard_log_prob
