@@ -1,0 +1,6 @@
+"""Autoregressive models: exact likelihood by the chain rule, p(x) = prod_i p(x_i | x_<i)."""
+
+from creo.autoregressive.decoding import ancestral as ancestral
+from creo.autoregressive.decoding import complete as complete
+from creo.autoregressive.decoding import draw as draw
+from creo.autoregressive.made import MADE as MADE
