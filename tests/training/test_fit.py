@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-import toy
 import torch
+import toy
 import yaml
 
 import creo

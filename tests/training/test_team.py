@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+import creo
 from creo.errors import RunError
 from creo.training import RunFolder, checkpoint
 
@@ -37,6 +38,4 @@ def test_two_processes_follow_the_trajectory_of_one(tmp_path):
     for name in weights_a:
         torch.testing.assert_close(weights_a[name].float(), weights_b[name].float(), rtol=0, atol=2e-3)
     with pytest.raises(RunError, match="another number of processes"):
-        import creo
-
         creo.resume(two, steps=50, progress=False)
