@@ -61,7 +61,8 @@ class Density(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density in nats of points (*, 2), shape (*)."""
         flat = value.reshape(-1, 2).double()
-        parts = [self._log_prob(part) for part in flat.split(4096)]
+        # in parts whose intermediate values stay in the processor's cache
+        parts = [self._log_prob(part) for part in flat.split(256)]
         return torch.cat(parts).to(value.dtype).reshape(value.shape[:-1])
 
 
@@ -120,7 +121,8 @@ class NoisyCurve(Density):
         nodes: int,
     ) -> None:
         super().__init__()
-        self.curve, self.inverse_cdf, self.sigma, self.extent = curve, inverse_cdf, sigma, extent
+        self.curve, self.inverse_cdf, self.weight = curve, inverse_cdf, weight
+        self.end, self.sigma, self.extent = end, sigma, extent
         roots, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(nodes))
         t = (roots + 1) * end / 2
         points = curve(t)
@@ -269,7 +271,7 @@ def two_spirals() -> Density:
     def weight(t: Tensor) -> Tensor:
         return 2 * t / end**2
 
-    return NoisyCurve(curve, lambda u: end * u.sqrt(), weight, end=end, sigma=0.1, extent=4.5, nodes=768)
+    return NoisyCurve(curve, lambda u: end * u.sqrt(), weight, end=end, sigma=0.1, extent=4.5, nodes=640)
 
 
 DENSITIES: dict[str, Callable[[], Density]] = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CELL, WIDEST = 56, 1600
-POINTS, MARGIN = 420, 26
+POINTS, MARGIN = 420, 34
 MOST_HISTOGRAMS, MOST_LINES, LINE = 24, 24, 100
 INK = np.array([23, 52, 110])
 
@@ -130,7 +130,7 @@ def _points(points: np.ndarray[Any, Any], extent: tuple[float, float, float, flo
     marks = ((MARGIN, end + 4, left, "la"), (end, end + 4, right, "ra"),
              (MARGIN - 4, end, bottom, "rs"), (MARGIN - 4, MARGIN + 9, top, "rs"))  # fmt: skip
     for x, y, value, anchor in marks:
-        draw.text((x, y), f"{value:.3g}", fill="#555555", font=font, anchor=anchor)
+        draw.text((x, y), f"{value:.2g}", fill="#555555", font=font, anchor=anchor)
     return canvas
 
 
@@ -155,7 +155,7 @@ def _lines(lines: list[str]) -> Image:
 
 
 def _visible(symbol: str) -> str:
-    return "/" if symbol == "\n" else symbol if symbol.isprintable() else "?"
+    return "\u00b6" if symbol == "\n" else symbol if symbol.isprintable() else "?"
 
 
 def _histograms(x: Tensor, space: Space) -> Image:
@@ -195,6 +195,8 @@ def _histogram(axes: Any, values: np.ndarray[Any, Any], name: str, column: Space
             axes.set_xticks(range(size), [n[:10] for n in names], rotation=40, ha="right")
     else:
         axes.hist(values, bins=40, color=colour)
+        axes.locator_params(axis="x", nbins=4)
+        axes.xaxis.get_offset_text().set_fontsize(6)
     axes.set_title(name[:28], fontsize=8)
     axes.tick_params(labelsize=6, length=2)
     axes.set_yticks([])
