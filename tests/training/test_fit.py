@@ -29,7 +29,8 @@ class Normal(GenerativeModel):
         return -0.5 * ((x.flatten(1).float() - self.mean) ** 2 + math.log(2 * math.pi)).sum(1)
 
     def sample(self, n, c=None):
-        return self.mean.detach() + torch.randn(n, *self.space.shape)
+        x = self.mean.detach() + torch.randn(n, self.space.dims)
+        return x.clamp(0, 16).reshape(n, *self.space.shape).to(self.space.dtype) if self.space.discrete else x
 
     def training_defaults(self):
         return TrainingDefaults(batch_size=5000, lr=0.1, warmup=0, ema=0.0)

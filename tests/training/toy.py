@@ -40,7 +40,7 @@ class Denoiser(GenerativeModel):
         return Terms(error, {"squared": error.detach()})
 
     def sample(self, n, c=None):
-        return torch.randn(n, *self.space.shape)
+        return torch.randint(0, 2, (n, *self.space.shape)).to(self.space.dtype)
 
 
 class Duel(Denoiser):
