@@ -36,10 +36,14 @@ from torch import Tensor, nn
 from creo.errors import OptionError
 from creo.spaces import Continuous, Ordinal, Space, Tokens
 
-HeadName = Literal["auto", "bernoulli", "categorical", "logistic", "gaussian"]
+HeadName = Literal["auto", "bernoulli", "categorical", "adjacent", "logistic", "gaussian"]
 
 #: Smallest log-scale of a logistic or Gaussian head, in scaled units: keeps densities bounded.
 MIN_LOG_SCALE = -7.0
+
+
+#: Up to this many ordered levels, `auto` gives every level its own parameter.
+TABLE_LEVELS = 32
 
 
 def _wide(params: Tensor) -> Tensor:
@@ -262,8 +266,8 @@ class Gaussian(Head):
 def head_for(space: Space, name: HeadName = "auto", *, components: int = 3, std: float | None = None) -> Head:
     """The head called `name` for the variables of a space.
 
-    `auto` is Bernoulli for two levels, categorical for tokens and for up to 32 levels (no assumption on their
-    order, as many outputs as levels), a discretised logistic mixture for more levels, Gaussian for real numbers.
+    `auto` is Bernoulli for two levels, a table by neighbours' log-odds (`adjacent`) for up to 32, a discretised
+    logistic mixture for more; categorical for tokens; Gaussian for real numbers.
 
     Args:
         space: Continuous, Ordinal or Tokens.
@@ -277,14 +281,15 @@ def head_for(space: Space, name: HeadName = "auto", *, components: int = 3, std:
     levels = getattr(space, "levels", getattr(space, "size", 0))
     fitting: dict[str, bool] = {
         "bernoulli": levels == 2,
-        "categorical": isinstance(space, Tokens) or 2 <= levels <= 32,
+        "adjacent": isinstance(space, Ordinal) and levels <= TABLE_LEVELS,
+        "categorical": isinstance(space, Tokens),
         "logistic": isinstance(space, Ordinal),
         "gaussian": isinstance(space, Continuous),
     }
     chosen: str = name
     if name == "auto":
         chosen = next((n for n, fits in fitting.items() if fits), "auto")
-    fitting["categorical"] = levels >= 2  # on request at any size
+    fitting["categorical"], fitting["adjacent"] = levels >= 2, isinstance(space, Ordinal)  # on request
     if not fitting.get(chosen, False):
         able = ", ".join(n for n, fits in fitting.items() if fits) or "none"
         raise OptionError(f"head {name!r} is no distribution over {space}; heads that are: {able}")
@@ -292,4 +297,6 @@ def head_for(space: Space, name: HeadName = "auto", *, components: int = 3, std:
         return Gaussian(space.shape, std)
     if chosen == "logistic":
         return DiscretisedLogistic(levels, components)
+    if chosen == "adjacent":
+        return Adjacent(levels)
     return Bernoulli() if chosen == "bernoulli" else Categorical(levels)

@@ -107,8 +107,9 @@ class VAE(GenerativeModel):
             layers: hidden layers of each perceptron.
             network: mlp or conv (images only); auto is conv for images of at least 16 x 16.
             channels: channels of the convolutional networks at full size.
-            head: distribution of a pixel or variable given z: bernoulli (2 levels), categorical, logistic
-                (discretised, mixture), gaussian (continuous data); auto picks by the space.
+            head: distribution of a pixel or variable given z: bernoulli (2 levels), categorical, adjacent (a table
+                by neighbours' log-odds), logistic (discretised, mixture), gaussian (continuous data); auto picks
+                by the space.
             components: logistics in the mixture of the logistic head.
             std: fixed standard deviation of the gaussian head, in raw units; 0 learns it.
             beta: weight of the rate (KL) in the loss; 1 is the evidence lower bound.
