@@ -1,8 +1,9 @@
-"""Heads against their definitions: sums to 1, values by numerical differences of the distribution functions, sampling."""
+"""Heads against their definitions: sums to 1, values by differences of distribution functions, sampling."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_discretised_logistic_is_a_difference_of_distribution_functions():
     mean, scale = 0.2, math.exp(-0.4 - 1.0)
     law = stats.logistic((mean + 1) * 8, scale * 8)  # in units of levels
     edges = [-math.inf, *(v + 0.5 for v in range(16)), math.inf]
-    expected = [law.cdf(b) - law.cdf(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    expected = [law.cdf(b) - law.cdf(a) for a, b in pairwise(edges)]
     torch.testing.assert_close(head.log_probs(params).exp(), torch.tensor(expected, dtype=torch.float64))
 
 

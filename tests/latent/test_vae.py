@@ -1,8 +1,9 @@
-"""The VAE against probabilistic PCA, whose density and posterior are closed forms, and against enumeration-like truths."""
+"""The VAE against probabilistic PCA, whose density and posterior are closed forms."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -68,9 +69,7 @@ def test_the_bound_is_below_the_exact_value_and_monotone_in_k():
         draws = model.log_prob(x.expand(4000, D), samples=k).detach()
         values.append(draws.mean().item())
         errors.append(draws.std().item() / math.sqrt(4000))
-    for (low, high), (a, b) in zip(
-        zip(values[:-1], values[1:], strict=True), zip(errors[:-1], errors[1:], strict=True), strict=True
-    ):
+    for (low, high), (a, b) in zip(pairwise(values), pairwise(errors), strict=True):
         assert low < high + 4 * math.hypot(a, b)
     assert values[0] < exact - 0.05
     assert values[0] < values[-1] < exact + 4 * errors[-1]
