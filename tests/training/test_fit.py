@@ -275,3 +275,16 @@ def test_models_without_players_are_done_after_initialise(digits, quiet, tmp_pat
     assert run.history[0] | {"loss/initialise": 1.5, "initialise/half": 0.5, "round": 1} == run.history[0]
     expected = digits.train.x.flatten(1).float().mean(0)
     assert torch.equal(creo.load(run.path, model=Counted(digits.space)).mean.data, expected)
+
+
+def test_tensorboard_files_are_written_when_asked_for(digits, quiet, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs the extra creo[tensorboard]")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = creo.fit(
+        toy.Denoiser(digits.space), digits, steps=30, out=tmp_path / "run", tensorboard=True, **quiet
+    )
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    shown = [(e.step, e.value) for e in events.Scalars("loss/model")]
+    assert shown == [(r["step"], pytest.approx(r["loss/model"])) for r in run.history if "loss/model" in r]

@@ -39,12 +39,13 @@ class EMA:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the model's weights are the average; afterwards they are the trained ones again."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
+            self.swap()
 
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchange the model's weights and the average, for good or until the next `swap`."""
         for i, (p, e) in enumerate(zip(self.parameters, self.average, strict=False)):
             self.average[i], p.data = p.data, e

@@ -1,4 +1,4 @@
-"""Train, resume and load: what a person calls.
+"""Train and resume: what a person calls.
 
 run = fit(model, data, minutes=1, out="runs/a")      # or steps=..., or epochs=...
 run = resume("runs/a")                               # exactly where it was
@@ -14,19 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from creo import registry
 from creo.data.dataset import Data
-from creo.errors import CorruptCheckpoint, OptionError, RunError, suggestion
-from creo.model import GenerativeModel, TrainingDefaults, seeded
-from creo.spaces import space_from_dict
-from creo.training import checkpoint
+from creo.errors import OptionError, RunError, suggestion
+from creo.model import GenerativeModel, TrainingDefaults
 from creo.training.folder import RunFolder, check_free
+from creo.training.load import rebuild, reload_data
 from creo.training.progress import progress as make_progress
 from creo.training.settings import DEFAULT_STEPS, Settings
+from creo.training.state import tensors_of
 from creo.training.team import Team, assemble
 from creo.training.trainer import Trainer
 
@@ -144,8 +143,8 @@ def resume(
             f"{folder.path} is finished ({state['step']} steps); give it a larger budget, "
             f"e.g. --steps {2 * state['step'] or DEFAULT_STEPS}, to train on"
         )
-    data = data or _reload_data(folder, data_dir)
-    model = _rebuild(folder)
+    data = data or reload_data(folder, data_dir)
+    model = rebuild(folder)
     team = assemble(settings.device)
     settings, defaults = _resolve(settings, model)
     with _environment(settings, team):
@@ -160,40 +159,6 @@ def resume(
         trainer.start_clock()
         trainer.run()
     return _finish(trainer)
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    which: Literal["best", "last"] = "best",
-    model: GenerativeModel | None = None,
-    device: str = "cpu",
-) -> GenerativeModel:
-    """The model of a run, in evaluation mode.
-
-    Args:
-        path: the run's folder.
-        which: weights that were best on validation (the last ones where nothing was validated), or the last ones;
-            both are the moving average where that was on.
-        model: a model of the same architecture to load into, for runs of models that are not in the registry.
-        device: where to put it.
-
-    Raises:
-        RunError: no run there, or a model was built by hand and is not given. CorruptCheckpoint: damaged weights.
-    """
-    if which not in ("best", "last"):
-        raise OptionError(f"which is 'best' or 'last'; received {which!r}")
-    folder = RunFolder(path)
-    model = model if model is not None else _rebuild(folder)
-    if which == "best" and folder.best.is_file():
-        weights = checkpoint.read(folder.best)[0]
-    else:
-        weights = _last_weights(folder, model)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{folder.path} does not fit the model: {str(error).splitlines()[0]}") from None
-    return model.to(device).eval()
 
 
 def make_settings(**settings: Any) -> Settings:
@@ -244,10 +209,10 @@ def _title(model: GenerativeModel) -> str:
 
 
 def _new_folder(out: str | os.PathLike[str], trainer: Trainer) -> RunFolder | None:
-    tensors = trainer.tensors()
+    tensors = tensors_of(trainer)
     if trainer.team.rank != 0:
         return None
-    return RunFolder.create(out, _config(trainer), tensors, dataclasses.asdict(trainer.state))
+    return RunFolder.create(out, _config(trainer), tensors, trainer.state.to_dict())
 
 
 def _config(trainer: Trainer) -> dict[str, Any]:
@@ -298,55 +263,13 @@ def _longer(folder: RunFolder, longer: dict[str, Any]) -> Settings:
     return chosen
 
 
-def _reload_data(folder: RunFolder, data_dir: str | os.PathLike[str] | None) -> Data:
-    from creo.data import load_data
-
-    wanted = folder.config["data"]
-    data = load_data(wanted["spec"], data_dir=data_dir)
-    if data.content_hash != wanted["content"]:
-        raise RunError(
-            f"{wanted['spec']} is not the data {folder.path} was trained on (content {data.content_hash}, "
-            f"was {wanted['content']}); restore it or start a new run"
-        )
-    return data
-
-
-def _rebuild(folder: RunFolder) -> GenerativeModel:
-    recipe = folder.config["model"]
-    if recipe.get("model") is None:
-        raise RunError(
-            f"{folder.path} holds a {recipe.get('class')} built by hand: pass the same model, "
-            "creo.load(path, model=...)"
-        )
-    condition = None if recipe["condition"] is None else space_from_dict(recipe["condition"])
-    with seeded(folder.config["settings"]["seed"]):
-        return registry.build(
-            recipe["model"], space_from_dict(recipe["space"]), condition, **recipe["options"]
-        )
-
-
-def _last_weights(folder: RunFolder, model: GenerativeModel) -> dict[str, torch.Tensor]:
-    tensors, state, _ = folder.newest()
-    weights = {k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")}
-    if not state["initialised"]:
-        raise RunError(f"{folder.path} was stopped before it learned anything: `creo resume {folder.path}`")
-    names = {id(p): name for name, p in model.named_parameters()}
-    owned = [names[id(p)] for player in model.players() for p in player.parameters]
-    averages = {name: tensors[f"average.{i}"] for i, name in enumerate(owned) if f"average.{i}" in tensors}
-    if averages and len(averages) != len(owned):
-        raise CorruptCheckpoint(
-            f"{folder.path}: the checkpoint has {len(averages)} of {len(owned)} averaged weights"
-        )
-    return weights | averages
-
-
 def _finish(trainer: Trainer) -> Run:
     """Leave the model in evaluation mode with the weights a user expects, and sum the run up."""
     model, state = trainer.model, trainer.state
     if trainer.best_weights is not None:
         model.load_state_dict(trainer.best_weights)
     else:
-        trainer.ema._swap()
+        trainer.ema.swap()
     model.eval()
     path = trainer.folder.path if trainer.folder is not None else None
     return Run(

@@ -3,21 +3,16 @@
     for each round:   for each player, `steps` times:   take a batch, descend the player's loss
                       move the average;   now and then: log, validate, draw samples, save
 
-All that the future depends on - weights, average, optimisers, random generators, counters - is in `Trainer.state` and
+All that the future depends on - weights, average, optimisers, random generators, counters (`creo.training.state`) - is
 written to checkpoints, so a run killed at any moment and resumed ends with the same bits (on the same machine, with
 the same threads, under a budget of steps or epochs).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,13 +24,16 @@ from creo.model import GenerativeModel, Player, Terms, TrainingDefaults, seeded
 from creo.spaces import bits_per_dim
 from creo.training import checkpoint
 from creo.training.batches import Batches
+from creo.training.board import Board
 from creo.training.ema import EMA
 from creo.training.folder import RunFolder
 from creo.training.game import Game, non_finite
+from creo.training.interruption import Interruption
 from creo.training.optimiser import clip_gradient, learning_rate, make_optimiser, settings_of
 from creo.training.pictures import save_picture
 from creo.training.progress import Silent
 from creo.training.settings import Settings
+from creo.training.state import State, restore, tensors_of
 from creo.training.team import Team
 from creo.training.validation import validate
 
@@ -44,26 +42,6 @@ START_EXAMPLES = 50_000
 VALIDATIONS, PICTURES = 20, 5
 #: Rounds between two readings of the first process's clock when several train together.
 AGREE_EVERY = 10
-
-
-@dataclass
-class State:
-    """Where a run is: plain values only; the tensors are in the model, the average and the optimisers."""
-
-    step: int = 0
-    batches: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    validations: int = 0
-    pictures: int = 0
-    stale: int = 0
-    best: float | None = None
-    best_step: int = 0
-    initialised: bool = False
-    ema_updates: int = 0
-    ended: str = ""
-    sums: dict[str, float] = field(default_factory=dict)
-    summed: int = 0
 
 
 class Trainer:
@@ -100,7 +78,8 @@ class Trainer:
             device=team.device, rank=team.rank, world=team.world,
         )  # fmt: skip
         self.total = self._total_steps()
-        self._stop = self._save_due = False
+        self.interruption, self._save_due = Interruption(), False
+        self.board: Board | None = None
         self._saved_at = time.perf_counter()
         self._drawn_at = -1
         self._parts: dict[str, float] = {}
@@ -130,7 +109,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the budget is spent, patience ends, or Ctrl-C is pressed."""
-        with self._signals(), self.display:
+        with self.interruption.watched(), self.display:
             if not self.state.initialised:
                 self.initialise()
             self.model.train()
@@ -155,7 +134,7 @@ class Trainer:
             row = {f"initialise/{name}": float(value) for name, value in terms.parts.items()}
             self.write_row({"loss/initialise": float(terms.loss), **row, "round": rounds})
             self.display.show(0.0, 0, {"initialise": float(terms.loss)})
-            if self._stop:
+            if self.interruption.asked:
                 raise KeyboardInterrupt
 
         self.model.initialise(x, c if self.model.condition is not None else None, report)
@@ -168,7 +147,7 @@ class Trainer:
     def over(self) -> str:
         """Why training ends now, or an empty string."""
         state = self.state
-        if self._stop:
+        if self.interruption.asked:
             return "interrupted"
         if not self.game.players or self.spent() >= 1.0:
             return "budget"
@@ -325,6 +304,9 @@ class Trainer:
         self.history.append(row)
         if self.folder is not None and self.team.rank == 0:
             self.folder.append(row)
+            if self.settings.tensorboard:
+                self.board = self.board or Board(self.folder.path)
+                self.board.add(row)
 
     # -- time and interruption -----------------------------------------------------------------------------------
 
@@ -332,92 +314,40 @@ class Trainer:
         """Move the run's clocks to now (in a team: to the first process's now)."""
         now, cpu = time.perf_counter(), time.process_time()
         due = now - self._saved_at > self.settings.save_every
-        since = (now - self._clock[0], cpu - self._clock[1], self._stop, due)
+        since = (now - self._clock[0], cpu - self._clock[1], self.interruption.asked, due)
         self._clock = (now, cpu)
         seconds, cpu_seconds, stop, save = self.team.agree(since)
         self.state.seconds += seconds
         self.state.cpu_seconds += cpu_seconds
-        self._stop, self._save_due = bool(stop), bool(save)
+        self.interruption.asked, self._save_due = bool(stop), bool(save)
 
     def start_clock(self) -> None:
         """Count time from now on."""
         self._clock = (time.perf_counter(), time.process_time())
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM) ends the run after the current round; the second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask_to_stop(number: int, frame: Any) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     # -- what is remembered --------------------------------------------------------------------------------------
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor the future depends on, by name."""
-        out = {f"model.{name}": t for name, t in self.model.state_dict().items()}
-        generators = self.team.gather(torch.get_rng_state())
-        out |= {f"generator.{rank}": t for rank, t in enumerate(generators)}
-        if self.team.device.type == "cuda":
-            states = self.team.gather(torch.cuda.get_rng_state(self.team.device))
-            out |= {f"cuda.{rank}": t for rank, t in enumerate(states)}
-        if self.state.initialised:
-            out |= {f"average.{i}": t for i, t in enumerate(self.ema.average)}
-            for turn, optimiser in enumerate(self.optimisers):
-                for i, slots in optimiser.state_dict()["state"].items():
-                    out |= {f"optimiser.{turn}.{i}.{slot}": t for slot, t in slots.items()}
-        return out
 
     def save(self) -> None:
         """Write a checkpoint."""
-        tensors = self.tensors()  # every process takes part
+        tensors = tensors_of(self)  # every process takes part
         if self.state.initialised:
             self.state.ema_updates = self.ema.updates
         if self.folder is not None and self.team.rank == 0:
-            self.folder.save(self.state.step, tensors, dataclasses.asdict(self.state))
+            self.folder.save(self.state.step, tensors, self.state.to_dict())
         self._saved_at, self._save_due = time.perf_counter(), False
 
-    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Become the trainer that wrote this checkpoint."""
-        self.state = State(**{**state, "ended": ""})
-        weights = {k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")}
-        self.model.load_state_dict(weights)
-        if self.state.initialised:
-            self.assemble()
-            self._restore_optimisers(tensors)
-            self.ema.updates = self.state.ema_updates
-            for i, average in enumerate(self.ema.average):
-                average.copy_(tensors[f"average.{i}"])
-        if sum(name.startswith("generator.") for name in tensors) != self.team.world:
-            raise RunError(f"this run was trained by another number of processes than {self.team.world}")
-        torch.set_rng_state(tensors[f"generator.{self.team.rank}"])
-        if f"cuda.{self.team.rank}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda.{self.team.rank}"], self.team.device)
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Become the trainer that wrote this checkpoint, with its history."""
+        restore(self, tensors, values)
         if self.folder is not None:
             self.history = [row for row in self.folder.rows() if row["step"] <= self.state.step]
             if self.folder.best.is_file():
                 self.best_weights = checkpoint.read(self.folder.best)[0]
-        self._last_valid = next(
-            ({k.removeprefix("valid/"): v for k, v in row.items() if k.startswith("valid/")}
-             for row in reversed(self.history) if "valid" in row), {},
-        )  # fmt: skip
+        for row in self.history:
+            if "valid" in row:
+                self._last_valid = part_of_row(row, "valid/")
 
-    def _restore_optimisers(self, tensors: Mapping[str, Tensor]) -> None:
-        for turn, optimiser in enumerate(self.optimisers):
-            slots: dict[int, dict[str, Tensor]] = {}
-            for name, t in tensors.items():
-                if name.startswith(f"optimiser.{turn}."):
-                    _, _, i, slot = name.split(".", 3)
-                    slots.setdefault(int(i), {})[slot] = t.clone()
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+
+def part_of_row(row: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """The values of a row whose name starts with `prefix`, by the rest of their name."""
+    return {name.removeprefix(prefix): v for name, v in row.items() if name.startswith(prefix)}
