@@ -232,10 +232,27 @@ def test_permutation_test_has_level_five_percent_and_power(kernel):
     assert found >= 34
 
 
-def test_ties_count_as_equal():
-    """All points equal: every relabelling gives the same statistic, so there is no evidence at all."""
-    x = torch.ones(6, 2)
-    assert mmd_test(x, x, kernel=Gaussian(1.0), permutations=50, seed=0).p_value == 1.0
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_count_as_equal_in_spite_of_rounding(seed):
+    """On 0/1 data the statistic depends only on the number of ones in x: p by exact integer arithmetic."""
+    n, m = 7, 6
+    torch.manual_seed(seed)
+    pool = (torch.rand(n + m, 1) < 0.5).double() * 0.1 + 0.3
+    got = mmd_test(pool[:n], pool[n:], kernel=Energy(), permutations=200, seed=seed, block=4)
+    ones = (pool[:, 0] > 0.35).long()
+    total = int(ones.sum())
+
+    def scaled(k):
+        """The energy statistic times n m n (n-1) m (m-1) / 0.2, for k ones in x."""
+        cross, within = k * (m - total + k) + (n - k) * (total - k), k * (n - k)
+        other = (total - k) * (m - total + k)
+        return cross * (n - 1) * (m - 1) - within * m * (m - 1) - other * n * (n - 1)
+
+    generator, count = torch.Generator().manual_seed(seed), 0
+    for _ in range(200):
+        label = (torch.arange(n + m) < n)[torch.randperm(n + m, generator=generator)]
+        count += scaled(int(ones[label].sum())) >= scaled(int(ones[:n].sum()))
+    assert got.p_value == (1 + count) / 201
 
 
 BAD = [

@@ -32,6 +32,13 @@ def test_unequal_sizes_do_not_fake_accuracy():
     assert got.p_value > 0.01
 
 
+def test_unequal_sizes_do_not_hide_a_difference():
+    """Balanced accuracy Phi(1/2) whatever the sizes; always answering the larger sample would give 1/2."""
+    torch.manual_seed(9)
+    got = classifier_two_sample_test(torch.randn(4000, 1) + 1, torch.randn(400, 1))
+    assert got.accuracy == pytest.approx(norm.cdf(0.5), abs=4 * math.sqrt(0.25 * (1 / 4000 + 1 / 400) / 4))
+
+
 def test_mlp_sees_what_a_linear_classifier_cannot():
     """Equal means and covariances, different radius: only a nonlinear classifier can tell."""
     torch.manual_seed(2)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def gaussian_mixture(weights: Tensor, means: Tensor, covariances: Tensor) -> MixtureSameFamily:
-    """A mixture of K Gaussians.
+    """A mixture of K Gaussians, computed in the means' dtype.
 
     Args:
         weights: (K,) positive; normalised here.
@@ -45,6 +45,7 @@ def gaussian_mixture(weights: Tensor, means: Tensor, covariances: Tensor) -> Mix
         raise SpaceError(
             f"a mixture needs weights (K,), means (K, d), covariances (K, d, d); received {shapes}"
         )
+    weights, covariances = weights.to(means.dtype), covariances.to(means.dtype)
     if not bool((weights > 0).all()):
         raise DataError(f"mixture weights must be positive; received {weights.tolist()}")
     if bool(torch.linalg.cholesky_ex(covariances).info.any()):
