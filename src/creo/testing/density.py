@@ -54,10 +54,11 @@ def _check_total(model: GenerativeModel, c: Tensor | None, tolerance: float) -> 
     slack = tolerance + SIGMAS * mass.error
     if mass.discretisation > tolerance:
         found += f" (an integral good to {mass.discretisation:.1g} only)"
-    require(mass.total <= 1 + slack, f"{found}; a {model.likelihood.value} likelihood is at most 1")
     if model.likelihood is Likelihood.EXACT:
-        require(mass.total >= 1 - slack, f"{found} instead of 1")
-    require(mass.total > 1e-9, f"{found}: the {model.likelihood.value} says nothing")
+        require(abs(mass.total - 1) <= slack, f"{found} instead of 1")
+    kind = model.likelihood.value
+    require(mass.total <= 1 + slack, f"{found}; with likelihood {kind!r} it is at most 1")
+    require(mass.total > 1e-9, f"{found}: the {kind} says nothing")
 
 
 def check_bound_below_exact(

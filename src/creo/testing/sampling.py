@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from creo.errors import SpaceError
 from creo.model import GenerativeModel, Likelihood, seeded
 from creo.testing.density import SIGMAS
 from creo.testing.failure import fail, require
@@ -39,16 +40,18 @@ def check_samples_in_space(
     for n in counts:
         with seeded(seed), torch.no_grad():
             x = model.sample(n, None if c is None else c[:n])
-        require(len(x) == n, f"sample({n}) gave {len(x)} samples")
-        model.space.check(x, f"sample({n})") if _right_kind(model, x, n) else None
+        _check_kind(model, x, n)
+        try:
+            model.space.check(x, f"sample({n})")
+        except SpaceError as error:
+            fail(str(error))
 
 
-def _right_kind(model: GenerativeModel, x: Tensor, n: int) -> bool:
+def _check_kind(model: GenerativeModel, x: Tensor, n: int) -> None:
     want = {model.space.dtype} | ({model.dtype} if model.space.dtype == torch.float32 else set())
     shape = (n, *model.space.shape)
     require(tuple(x.shape) == shape, f"sample({n}) has shape {tuple(x.shape)} instead of {shape}")
     require(x.dtype in want, f"sample({n}) has dtype {x.dtype}; {model.space} holds {model.space.dtype}")
-    return True
 
 
 def check_samples_match_log_prob(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from creo.errors import OptionError, SpaceError
-from creo.model import GenerativeModel, Likelihood, Sequential, questions, seeded
+from creo.model import GenerativeModel, Likelihood, questions, seeded
 from creo.registry import build, find, models
 from creo.spaces import Space
 from creo.testing.density import check_normalised
@@ -44,30 +44,29 @@ class Subject:
         return self.x[:n], None if self.c is None else self.c[:n]
 
 
+Says = Callable[[Likelihood, Sequence[str], Space], bool]
+
+
 @dataclass(frozen=True)
 class Check:
-    """A rule: what it is called, how it is tried, and to which models it applies."""
+    """A rule: its name, how it is tried, and whether it applies, given likelihood, questions answered and space."""
 
     name: str
     run: Callable[[Subject], object]
-    applies: Callable[[GenerativeModel], bool] = lambda model: True
+    applies: Says = lambda likelihood, answers, space: True
 
 
-def _has_density(model: GenerativeModel) -> bool:
-    return model.likelihood is not Likelihood.NONE and is_tiny(model.space)
+def _has_density(likelihood: Likelihood, answers: Sequence[str], space: Space) -> bool:
+    return likelihood is not Likelihood.NONE and is_tiny(space)
 
 
-def _countable(model: GenerativeModel) -> bool:
-    kind = model.likelihood in (Likelihood.EXACT, Likelihood.BOUND)
-    return kind and is_tiny(model.space) and not (reals(model.space) and points(model.space) > 1)
+def _countable(likelihood: Likelihood, answers: Sequence[str], space: Space) -> bool:
+    mixed = reals(space) > 0 and points(space) > 1
+    return likelihood in (Likelihood.EXACT, Likelihood.BOUND) and is_tiny(space) and not mixed
 
 
-def _invertible(model: GenerativeModel) -> bool:
-    return "inverse" in questions(model)
-
-
-def _sequential(model: GenerativeModel) -> bool:
-    return isinstance(model, Sequential)
+def _answering(question: str, real: bool = False) -> Says:
+    return lambda likelihood, answers, space: question in answers and not (real and space.discrete)
 
 
 def _normalised(s: Subject) -> None:
@@ -86,20 +85,25 @@ CHECKS: tuple[Check, ...] = (
     Check("save_load", lambda s: check_save_load(s.model, *s.few(8), rebuild=s.rebuild)),
     Check("normalised", _normalised, _has_density),
     Check("samples_match_log_prob", lambda s: check_samples_match_log_prob(s.model, s.c), _countable),
-    Check("invertible", lambda s: check_invertible(s.model, *s.few(32)), _invertible),
+    Check("invertible", lambda s: check_invertible(s.model, *s.few(32)), _answering("inverse")),
+    Check("log_det", lambda s: check_log_det(s.model, *s.few(3)), _answering("inverse", real=True)),
+    Check("causal", lambda s: check_causal(s.model, *s.few(8)), _answering("step")),
     Check(
-        "log_det",
-        lambda s: check_log_det(s.model, *s.few(3)),
-        lambda model: _invertible(model) and not model.space.discrete,
+        "cached_equals_uncached",
+        lambda s: check_cached_equals_uncached(s.model, *s.few(8)),
+        _answering("step"),
     ),
-    Check("causal", lambda s: check_causal(s.model, *s.few(8)), _sequential),
-    Check("cached_equals_uncached", lambda s: check_cached_equals_uncached(s.model, *s.few(8)), _sequential),
 )
+
+
+def applicable(likelihood: Likelihood, answers: Sequence[str], space: Space) -> tuple[Check, ...]:
+    """The rules that apply to a model with this kind of likelihood that answers these questions on this space."""
+    return tuple(check for check in CHECKS if check.applies(likelihood, answers, space))
 
 
 def checks_for(model: GenerativeModel) -> tuple[Check, ...]:
     """The rules that apply to a model, by what it says of itself."""
-    return tuple(check for check in CHECKS if check.applies(model))
+    return applicable(model.likelihood, questions(model), model.space)
 
 
 def check_instance(
@@ -139,6 +143,9 @@ def check_instance(
             check.run(subject)
         except CheckFailed as error:
             broken.append(f"{check.name}: {error}")
+        except Exception as error:
+            error.add_note(f"raised by {type(model).__name__} of {model.space} in check {check.name!r}")
+            raise
     require(not broken, "\n".join(broken))
     return tuple(check.name for check in chosen)
 
@@ -163,13 +170,18 @@ class Case:
                 return build(self.source, self.space, self.condition)
             return self.source.for_space(self.space, self.condition)
 
-    def subject(self) -> Subject | None:
-        """The model settled on tiny data, or None if it declines this space or condition in one clear line."""
+    def declined(self) -> str:
+        """Why the model declines this space or condition, in one clear line; empty if it does not."""
         try:
-            model = self.build()
+            self.build()
         except (SpaceError, OptionError) as error:
             require("\n" not in str(error), f"{self}: the error must be one line, not {str(error)!r}")
-            return None
+            return str(error)
+        return ""
+
+    def subject(self) -> Subject:
+        """The model settled on tiny data."""
+        model = self.build()
         x, c = tiny_data(self.space, self.condition)
         require(
             (model.space, model.condition) == (self.space, self.condition),
@@ -223,9 +235,9 @@ def check_model(
     served: set[str] = set()
     for case in cases(source, kinds):
         try:
-            subject = case.subject()
-            if subject is None:
+            if case.declined():
                 continue
+            subject = case.subject()
             check_promise(case, subject.model)
             if case.condition is None:
                 served.add(case.space.kind)
