@@ -1,0 +1,306 @@
+"""`evaluate`: every question that can be put to one model on held-out data, answered with its protocol.
+
+What is asked depends on what is there:
+
+| question                                    | needs                                            |
+|---------------------------------------------|--------------------------------------------------|
+| NLL, bits/dim                               | a likelihood (else the row says why there is none) |
+| KL(truth, model)                            | the same, and data whose own density is known    |
+| MMD2, C2ST against the held-out data        | nothing                                          |
+| their floor, distance ratio, copies, pairs  | the training set (`split.parent`, or `train=`)   |
+| parameters, ms/sample                       | nothing                                          |
+| training time                               | the run (`training=`)                            |
+
+Everything random is seeded by `seed`, so the same call gives the same numbers (but for times).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from creo.data.dataset import Data, Split
+from creo.errors import CreoError, OptionError, RunError, SpaceError
+from creo.evaluation.cost import cost_values, sampling_speed
+from creo.evaluation.features import Extractor, Standardised
+from creo.evaluation.likelihood import evaluating, likelihood_values
+from creo.evaluation.machine import machine
+from creo.evaluation.memorisation import Memorisation, memorisation
+from creo.evaluation.pictures import extent_of, pair_picture, picture
+from creo.evaluation.quality import Reference
+from creo.evaluation.value import Value, missing
+from creo.model import GenerativeModel, seeded
+from creo.spaces import Space
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+SAMPLES = 2000  #: how many model samples are judged at most, unless told otherwise
+TRAIN = 50_000  #: how many training examples standardise features and are searched for neighbours
+
+
+@dataclass
+class Evaluation:
+    """What is known about one model: values with their protocols, pictures, and where they were made.
+
+    Args:
+        model: its name.
+        data: what it was evaluated on.
+        values: in the order they are shown; `evaluation["NLL"]` finds one by name.
+        floor: what training data would score in the model's place, by name.
+        pictures: PNG files by name: `samples`, `data`, `neighbours`.
+        about: versions, processor, threads, date, options.
+    """
+
+    model: str
+    data: str
+    values: list[Value]
+    floor: dict[str, Value] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Value:
+        for value in self.values:
+            if value.name == name:
+                return value
+        raise OptionError(f"no value {name!r} here; there are {', '.join(v.name for v in self.values)}")
+
+    def __contains__(self, name: str) -> bool:
+        return any(v.name == name for v in self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, without the pictures."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "values": [v.to_dict() for v in self.values],
+            "floor": {k: v.to_dict() for k, v in self.floor.items()},
+            "about": self.about,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Evaluation:
+        """The evaluation that `to_dict` wrote."""
+        values = [Value.from_dict(v) for v in fields["values"]]
+        floor = {k: Value.from_dict(v) for k, v in fields["floor"].items()}
+        return cls(fields["model"], fields["data"], values, floor, about=fields["about"])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `evaluation.json` and the pictures `evaluation-NAME.png` into a folder; the JSON last."""
+        from creo.training.checkpoint import write_atomically
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, png in self.pictures.items():
+            write_atomically(folder / f"evaluation-{name}.png", png)
+        path = folder / "evaluation.json"
+        write_atomically(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+        return path
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Evaluation:
+        """What `save` wrote.
+
+        Raises:
+            RunError: if there is none, or it cannot be read.
+        """
+        path = Path(folder) / "evaluation.json"
+        try:
+            found = cls.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}; delete it and evaluate again") from None
+        files = sorted(path.parent.glob("evaluation-*.png"))
+        found.pictures = {f.stem.removeprefix("evaluation-"): f.read_bytes() for f in files}
+        return found
+
+    def table(self) -> RichTable:
+        """A table for the terminal (`rich.print(evaluation.table())`)."""
+        from rich.table import Table
+
+        table = Table(title=f"{self.model} on {self.data}", title_justify="left")
+        table.add_column("")
+        table.add_column("value", justify="right")
+        for column in ("unit", "of", "floor", "note"):
+            table.add_column(column)
+        for v in self.values:
+            floor = self.floor.get(v.name)
+            table.add_row(v.name, v.text, v.unit, v.context, floor.text if floor else "", v.note)
+        return table
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """Held-out raw data with conditions, and where they come from."""
+
+    x: Tensor
+    c: Tensor | None
+    train: Tensor | None
+    split: str
+    data: str
+    truth: Callable[[Tensor], Tensor] | None
+    protocol: dict[str, Any]
+
+
+def _from_split(split: Split, train: Tensor | None, seed: int) -> _Subject:
+    parent = split.parent
+    with seeded(seed):
+        x, c = split.take(torch.arange(len(split)))
+        if train is None and parent is not None:
+            train = parent.train.head(TRAIN)[0]
+    density = None if parent is None else parent.density
+    protocol = {} if parent is None else {"data": parent.name, "content": parent.content_hash}
+    return _Subject(
+        x, c, train, split.name, parent.name if parent else "", getattr(density, "log_prob", None), protocol
+    )
+
+
+def _subject(data: Split | Data | Tensor, c: Tensor | None, train: Tensor | None, seed: int) -> _Subject:
+    if isinstance(data, Data):
+        data = data.test
+    if isinstance(data, Split):
+        found = _from_split(data, train, seed)
+        return found if c is None else _Subject(**{**vars(found), "c": c})
+    if not isinstance(data, Tensor):
+        raise SpaceError(
+            f"evaluate on a split (data.test) or a tensor of raw data; received {type(data).__name__}"
+        )
+    return _Subject(data, c, train, "", "a tensor", None, {})
+
+
+def reference_of(
+    data: Split | Data | Tensor,
+    space: Space,
+    *,
+    train: Tensor | None = None,
+    samples: int = SAMPLES,
+    extractor: Extractor | None = None,
+    seed: int = 0,
+) -> Reference:
+    """What samples are judged by: the first `samples` held-out examples, features, training data.
+
+    Build it once and pass it as `reference=` to evaluate several models against the same data quickly.
+    """
+    return _reference(_subject(data, None, train, seed), space, samples, extractor, seed)
+
+
+def _reference(s: _Subject, space: Space, samples: int, extractor: Extractor | None, seed: int) -> Reference:
+    if s.train is not None:
+        space.check(s.train, "train")
+    if len(s.x) < 10:
+        raise SpaceError(f"at least 10 held-out samples are needed to judge by; received {len(s.x)}")
+    if extractor is None:
+        fitted_on = "held-out data" if s.train is None else "train"
+        extractor = Standardised.of(space, s.x if s.train is None else s.train, fitted_on=fitted_on)
+    return Reference(s.x[:samples], extractor, s.train, s.split, seed, s.protocol)
+
+
+def draw(
+    model: GenerativeModel, n: int, c: Tensor | None = None, *, batch_size: int = 256, seed: int = 0
+) -> Tensor:
+    """`n` samples in chunks, seeded, checked, on the CPU; conditions c (m, *shape) are used in turn.
+
+    Raises:
+        SpaceError: if what the model returns is not in its space.
+    """
+    if c is not None:
+        c = c[torch.arange(n) % len(c)]
+    with evaluating(model, seed):
+        chunks = []
+        for i in range(0, n, batch_size):
+            given = None if c is None else c[i : i + batch_size].to(model.device)
+            chunks.append(model.sample(min(batch_size, n - i), given).cpu())
+    samples = torch.cat(chunks)
+    return model.space.check(samples, f"samples of {type(model).__name__}")
+
+
+def sample_values(
+    samples: Tensor, reference: Reference, space: Space, *, pictures: bool = True
+) -> tuple[list[Value], dict[str, bytes]]:
+    """Everything that can be said of samples alone, whoever drew them: distances, memorisation, pictures."""
+    values = reference.judge(samples)
+    found = None if reference.train is None else memorisation(samples, reference)
+    if found is not None:
+        values += found.values
+    return values, _pictures(samples, reference, found, space) if pictures else {}
+
+
+def _pictures(
+    samples: Tensor, reference: Reference, found: Memorisation | None, space: Space
+) -> dict[str, bytes]:
+    extent = extent_of(reference.x, space)
+    shown = {"samples": picture(samples, space, extent), "data": picture(reference.x, space, extent)}
+    pairs = None if found is None else pair_picture(found.samples, found.neighbours, space)
+    return shown | ({"neighbours": pairs} if pairs is not None else {})
+
+
+def evaluate(
+    model: GenerativeModel,
+    data: Split | Data | Tensor,
+    *,
+    c: Tensor | None = None,
+    train: Tensor | None = None,
+    samples: int = SAMPLES,
+    reference: Reference | None = None,
+    training: Any = None,
+    pictures: bool = True,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate a model on held-out data.
+
+    Args:
+        model: any model of the data's space.
+        data: a split (`data.test`), a data set (its test split), or raw samples (n, *shape).
+        c: conditions of raw samples, (n, *condition.shape), for conditional models.
+        train: raw training samples, where `data` does not know its training set.
+        samples: how many samples to draw and held-out examples to judge them by, at most.
+        reference: from `reference_of`, to share the held-out features and their floor between models.
+        training: the `Run` that trained the model, for its time and steps.
+        pictures: draw samples, data and nearest neighbours.
+        batch_size: of likelihood and sampling.
+        seed: seeds everything random.
+
+    Raises:
+        SpaceError: if the data are not of the model's space.
+    """
+    s = _subject(data, c, train, seed)
+    model.space.check(s.x)
+    c = None if model.condition is None else s.c
+    values = likelihood_values(
+        model,
+        s.x,
+        c,
+        truth=s.truth,
+        split=s.split,
+        batch_size=batch_size,
+        seed=seed,
+        protocol=s.protocol,
+    )
+    reference = reference or _reference(s, model.space, samples, None, seed)
+    drawn, shown = _sampled(model, c, reference, batch_size, seed, pictures)
+    values += drawn + cost_values(model, training=training)
+    about = {**machine(), "model": model.recipe, "seed": seed}
+    return Evaluation(_name(model), s.data, values, reference.floor, shown, about)
+
+
+def _name(model: GenerativeModel) -> str:
+    return model.recipe["model"] if model.recipe else type(model).__name__
+
+
+def _sampled(
+    model: GenerativeModel, c: Tensor | None, reference: Reference, batch_size: int, seed: int, pictures: bool
+) -> tuple[list[Value], dict[str, bytes]]:
+    """Values and pictures from samples; rows that say why not, if the model cannot give valid ones."""
+    try:
+        samples = draw(model, len(reference.x), c, batch_size=batch_size, seed=seed)
+    except CreoError as error:
+        return [missing(name, str(error)) for name in ("MMD2", "C2ST", "sampling")], {}
+    values, shown = sample_values(samples, reference, model.space, pictures=pictures)
+    some = None if c is None else c[torch.arange(64) % len(c)]
+    return [*values, sampling_speed(model, c=some, seed=seed)], shown
