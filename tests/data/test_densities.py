@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_curves_against_scipy(density: NoisyCurve) -> None:
         total = sum(
             quad(joint, a, b, args=(point.numpy(), arm), epsabs=1e-12)[0]
             for arm in (0, 1)
-            for a, b in zip(steps, steps[1:], strict=False)
+            for a, b in itertools.pairwise(steps)
         )
         assert density.log_prob(point).item() == pytest.approx(math.log(total), abs=1e-6)
 
@@ -92,15 +93,19 @@ def test_weight_is_the_derivative_of_the_cdf(density: NoisyCurve) -> None:
 
 def test_rings_against_scipy() -> None:
     rings = Rings()
+
+    def on_ring(angle: float, radius: float, x: list[float]) -> float:
+        centre = [radius * math.cos(angle), radius * math.sin(angle)]
+        return multivariate_normal.pdf(x, centre, rings.sigma**2) / (2 * math.pi * len(rings.radii))
+
     for x in ([0.0, 0.0], [0.8, 0.1], [-2.0, 2.4], [4.0, 4.0]):
+        nearest = [math.atan2(x[1], x[0])]
         total = sum(
-            quad(lambda a, r=r: multivariate_normal.pdf(x, [r * math.cos(a), r * math.sin(a)], rings.sigma**2),
-                 -math.pi, math.pi, points=[math.atan2(x[1], x[0])], epsabs=0, epsrel=1e-10)[0] / (2 * math.pi)
+            quad(on_ring, -math.pi, math.pi, (r, x), points=nearest, epsabs=0, epsrel=1e-10)[0]
             for r in rings.radii.tolist()
-        ) / len(rings.radii)  # fmt: skip
-        assert rings.log_prob(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(
-            math.log(total), abs=1e-8
         )
+        value = rings.log_prob(torch.tensor(x, dtype=torch.float64)).item()
+        assert value == pytest.approx(math.log(total), abs=1e-8)
 
 
 @pytest.mark.parametrize("name", ["eight-gaussians", "25-gaussians"])

@@ -80,13 +80,12 @@ def _decode_part(path: Path) -> Arrays:
 
 def _part(request: Request) -> Path | None:
     """An `.npz` in the data set's own folder, where there is no archive."""
-    folders = [folder for folder in places(request, NAME) if folder.name == NAME]
-    return next((path for folder in folders for path in sorted(folder.glob("*.npz"))), None)
+    return next((path for folder in places(request, NAME) for path in sorted(folder.glob("*.npz"))), None)
 
 
 def load(request: Request) -> Data:
     """45000/5000/10000 pictures (3, 32, 32) with labels; fewer if only a part is at hand (see `notes`)."""
-    archive, part = find(request, NAME, (ARCHIVE.file,)), _part(request)
+    archive, part = find(request, NAME, ARCHIVE), _part(request)
     if archive is None and part is not None:
         return _from_part(request, part)
     path = archive or obtain(request, NAME, [ARCHIVE])[0]

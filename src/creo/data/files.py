@@ -1,9 +1,9 @@
 """Publishers' files: found, or downloaded with a checksum; decoded once and kept.
 
-A file is looked for in `data_dir/NAME`, `data_dir`, `$CREO_DATA/NAME`, `$CREO_DATA` and the cache folder
-(`$XDG_CACHE_HOME/creo`, else `~/.cache/creo`), then downloaded into the cache. Whatever is written goes to a temporary
-name, is checked, and is renamed: there is never half a file under a real name. Decoded arrays are kept in the
-cache as `.npz` under a key of the source's path, size and modification time; the cache may be deleted at any time.
+A file is looked for in the folder NAME of `data_dir`, of `$CREO_DATA` and of the cache (`$XDG_CACHE_HOME/creo`, else
+`~/.cache/creo`), then downloaded into the cache. Whatever is written goes to a temporary name, is checked, and is
+renamed: there is never half a file under a real name. Decoded arrays are kept in the cache as `.npz` under a key of
+the source's path, size and modification time; the cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -54,16 +54,28 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "creo"
 
 
+def _roots(request: Request) -> list[Path]:
+    return [root for root in (request.data_dir, environment_folder()) if root is not None]
+
+
 def places(request: Request, name: str) -> list[Path]:
-    """The folders in which the files of data set `name` are looked for, in order."""
-    roots = [root for root in (request.data_dir, environment_folder()) if root is not None]
-    return [*(folder for root in roots for folder in (root / name, root)), cache_folder() / name]
+    """The folders of data set `name`: NAME in `data_dir` and in `$CREO_DATA`, or these themselves if so called."""
+    named = [root if root.name == name else root / name for root in _roots(request)]
+    return [*named, cache_folder() / name]
 
 
-def find(request: Request, name: str, files: Sequence[str]) -> Path | None:
-    """The first place that has one of `files` (earlier names win within a place), or None."""
-    paths = (folder / file for folder in places(request, name) for file in files)
-    return next((path for path in paths if path.is_file()), None)
+def find(request: Request, name: str, one: Published) -> Path | None:
+    """The local copy of a published file, perhaps unpacked, or None.
+
+    Outside a folder of the data set's name only a file of the published size will do: other data sets have files of
+    the same name.
+    """
+    files = (one.file, one.file.removesuffix(".gz"))
+    for path in (folder / file for folder in places(request, name) for file in files):
+        if path.is_file():
+            return path
+    loose = (root / one.file for root in _roots(request))
+    return next((path for path in loose if path.is_file() and path.stat().st_size == one.size), None)
 
 
 def obtain(request: Request, name: str, published: Sequence[Published]) -> list[Path]:
@@ -78,18 +90,14 @@ def obtain(request: Request, name: str, published: Sequence[Published]) -> list[
         DataError: one is neither found nor can be downloaded; says which files to put where.
     """
     try:
-        return [_local(request, name, one) or download(one, cache_folder() / name) for one in published]
+        return [find(request, name, one) or download(one, cache_folder() / name) for one in published]
     except DataError as error:
-        missing = " and ".join(one.file for one in published if _local(request, name, one) is None)
+        missing = " and ".join(one.file for one in published if find(request, name, one) is None)
         folders = " or ".join(map(str, places(request, name)))
         raise DataError(
             f"{name}: put {missing} into {folders}, or say where they are with data_dir or $CREO_DATA; "
             f"the download failed ({error})"
         ) from error
-
-
-def _local(request: Request, name: str, one: Published) -> Path | None:
-    return find(request, name, (one.file, one.file.removesuffix(".gz")))
 
 
 def download(published: Published, folder: Path) -> Path:

@@ -137,9 +137,11 @@ def _points(points: np.ndarray[Any, Any], extent: tuple[float, float, float, flo
 def _lines(lines: list[str]) -> Image:
     """Samples of text, one below the other; line ends and other unprintable symbols are shown by a sign."""
     from PIL import Image as pil
+    from matplotlib import get_data_path
     from PIL import ImageDraw, ImageFont
 
-    font = ImageFont.load_default(14)
+    # matplotlib brings a font of fixed width with most of the world's letters
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSansMono.ttf", 13)
     shown = [
         "".join(_visible(s) for s in line[:LINE]) + ("..." if len(line) > LINE else "") for line in lines
     ]
@@ -155,7 +157,7 @@ def _lines(lines: list[str]) -> Image:
 
 
 def _visible(symbol: str) -> str:
-    return "\u00b6" if symbol == "\n" else symbol if symbol.isprintable() else "?"
+    return "↵" if symbol == "\n" else symbol if symbol.isprintable() else "?"
 
 
 def _histograms(x: Tensor, space: Space) -> Image:
