@@ -72,9 +72,7 @@ def _candidates(before: Sequence[str], partial: str) -> Iterable[str]:
     if command not in COMMANDS:
         return []
     known = _options_of(command, args)
-    spelt = {o.spelling: o for o in known if not o.positional} | {
-        f"-{o.name}": o for o in known if len(o.name) == 1
-    }
+    spelt = {o.spelling: o for o in known if not o.positional}
     last = _last_option(args, spelt)
     if last is not None:
         return _values(last, partial)

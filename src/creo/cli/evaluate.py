@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 from creo.cli import tables
+from creo.errors import OptionError
+
+if TYPE_CHECKING:
+    from creo.training import RunFolder
 
 
 def evaluate(
@@ -14,6 +19,7 @@ def evaluate(
     which: Literal["best", "last"] = "best",
     samples: int = 2000,
     seed: int = 0,
+    save: bool = False,
     data_dir: str | None = None,
     json: bool = False,
 ) -> None:
@@ -27,19 +33,33 @@ def evaluate(
         which: weights that were best on validation, or the last ones.
         samples: how many samples to draw and examples to judge them by, at most.
         seed: seeds everything random in it.
+        save: keep it in the run's folder as evaluation.json, where `creo report` shows it.
         data_dir: folder with the publishers' files; default $CREO_DATA.
         json: print JSON.
     """
     import creo
     from creo.training import RunFolder
 
-    data = creo.load_data(RunFolder(run).config["data"]["spec"], data_dir=data_dir)
+    if samples < 10:
+        raise OptionError(f"judge by at least 10 samples; received --samples {samples}")
+    folder = RunFolder(run)
+    data = creo.load_data(folder.config["data"]["spec"], data_dir=data_dir)
     model = creo.load(run, which=which)
-    found = creo.evaluate(model, data.split(split), samples=samples, seed=seed, pictures=False)
+    found = creo.evaluate(
+        model, data.split(split), samples=samples, seed=seed, training=_training(folder), pictures=save
+    )
+    if save:
+        found.save(folder.path)
     if json:
         tables.show_json(found.to_dict())
     else:
         tables.show_rich(found.table())
+
+
+def _training(folder: RunFolder) -> Any:
+    """Steps and time the run's newest checkpoint has seen."""
+    _, state, _ = folder.newest()
+    return SimpleNamespace(steps=state["step"], seconds=state["seconds"], cpu_seconds=state["cpu_seconds"])
 
 
 def report(run: str) -> None:

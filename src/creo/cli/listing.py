@@ -55,6 +55,6 @@ def data(*, json: bool = False) -> None:
     if json:
         tables.show_json([dataclasses.asdict(d) for d in entries])
         return
-    columns = ("name", "space", "train/valid/test", "size", "licence", "what", "source")
-    rows = [(d.name, d.space, d.splits, d.size, d.licence, d.summary, d.source) for d in entries]
-    tables.show(columns, rows)
+    columns = ("name", "space", "train/valid/test", "what", "size", "licence", "source")
+    rows = [(d.name, d.space, d.splits, d.summary, d.size, d.licence, d.source) for d in entries]
+    tables.show(columns, rows, expendable=("source", "licence", "size", "train/valid/test"))

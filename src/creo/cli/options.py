@@ -44,7 +44,9 @@ class Option:
 
     @property
     def spelling(self) -> str:
-        """As typed: `--batch-size`."""
+        """As typed: `--batch-size`, `-n`."""
+        if len(self.name) == 1:
+            return f"-{self.name}"
         return "--" + (self.flag or self.name).replace("_", "-")
 
     @property
@@ -66,16 +68,22 @@ def source(path: str) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def find(path: str, tree: ast.AST | None = None) -> Any:
-    """The syntax tree of the class or function at `module:name` or `module:Class.name`."""
-    module, _, names = path.partition(":")
-    node: Any = source(module) if tree is None else tree
+def find(names: str, tree: ast.Module) -> Any:
+    """The syntax tree of the class or function called `name` or `Class.name` in a module."""
+    node: Any = tree
     for name in names.split("."):
         kinds = (ast.ClassDef, ast.FunctionDef)
         node = next((n for n in node.body if isinstance(n, kinds) and n.name == name), None)
         if node is None:
-            raise Unreadable(f"no source of {path}")
+            raise Unreadable(f"no source of {names}")
     return node
+
+
+def _at(path: str) -> tuple[Any, ast.Module]:
+    """The syntax trees of what is at `module:name`, and of its module."""
+    module, _, names = path.partition(":")
+    tree = source(module)
+    return find(names, tree), tree
 
 
 def summary(path: str) -> str:
@@ -85,12 +93,12 @@ def summary(path: str) -> str:
 
 def description(path: str) -> str:
     """The docstring of the function at `module:function` up to its `Args`."""
-    return (ast.get_docstring(find(path)) or "").partition("\nArgs:")[0].strip()
+    return (ast.get_docstring(_at(path)[0]) or "").partition("\nArgs:")[0].strip()
 
 
 def of_function(path: str, *, helps: bool = True) -> list[Option]:
     """Options of the function or dataclass at `module:name`; without `helps` faster."""
-    return of_node(find(path), helps=helps)
+    return of_node(*_at(path), helps=helps)
 
 
 def of_model(name: str, *, helps: bool = True) -> list[Option]:
@@ -98,26 +106,28 @@ def of_model(name: str, *, helps: bool = True) -> list[Option]:
     from creo.registry import find as registered
 
     entry = registered(name)
+    module, _, cls = entry.path.partition(":")
     try:
-        node, owner = find(f"{entry.path}.for_space"), find(entry.path)
+        tree = source(module)
+        node, owner = find(f"{cls}.for_space", tree), find(cls, tree)
     except Unreadable:  # inherited, or of another package
-        node, owner = _imported(entry.load())
+        node, owner, tree = _imported(entry.load())
     said = arguments_said(ast.get_docstring(owner)) if helps else {}
     return [
         replace(o, positional=False, help=o.help or said.get(o.name, ""))
-        for o in of_node(node, helps=helps)
+        for o in of_node(node, tree, helps=helps)
         if o.name not in ("space", "condition")
     ]
 
 
-def _imported(cls: type) -> tuple[Any, Any]:
-    """The syntax trees of a class's `for_space` and of the class that defines it."""
+def _imported(cls: type) -> tuple[Any, Any, ast.Module]:
+    """The syntax trees of a class's `for_space`, of the class that defines it, and of that one's module."""
     import inspect
 
     owner = next(base for base in cls.__mro__ if "for_space" in vars(base))
     tree = ast.parse(inspect.getsource(inspect.getmodule(owner)))  # type: ignore[arg-type]
-    node = find(f":{owner.__qualname__}", tree)
-    return find(":for_space", node), node
+    name = owner.__qualname__
+    return find(f"{name}.for_space", tree), find(name, tree), tree
 
 
 def of_data(spec: str, *, helps: bool = True) -> list[Option]:
@@ -129,14 +139,14 @@ def of_data(spec: str, *, helps: bool = True) -> list[Option]:
     return [o for o in found if not o.positional]
 
 
-def of_node(node: Any, *, helps: bool = True) -> list[Option]:
-    """Options of a function's or dataclass's syntax tree, those that no command line can spell left out."""
+def of_node(node: Any, tree: ast.Module, *, helps: bool = True) -> list[Option]:
+    """Options of a function or dataclass of a module, those that no command line can spell left out."""
     parameters = _fields(node) if isinstance(node, ast.ClassDef) else _parameters(node)
     said = arguments_said(ast.get_docstring(node)) if helps else {}
     options = []
     for name, annotation, default, positional in parameters:
         try:
-            option = _option(name, annotation, default, positional)
+            option = _option(name, annotation, default, positional, tree)
         except Unreadable:
             continue
         options.append(replace(option, help=said.get(name, "")))
@@ -171,40 +181,61 @@ def _parameters(node: ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.e
     return [(p.arg, p.annotation, d, where) for p, d, where in pairs]
 
 
-def _option(name: str, annotation: ast.expr | None, default: ast.expr | None, positional: bool) -> Option:
+def _option(
+    name: str, annotation: ast.expr | None, default: ast.expr | None, positional: bool, tree: ast.Module
+) -> Option:
     if annotation is None:
         raise Unreadable(f"{name} has no type")
-    kind = type_of(annotation)
+    kind = type_of(annotation, tree)
     if default is None:
         return Option(name, kind, REQUIRED, positional=positional)
+    if isinstance(default, ast.Name):
+        default = named(default.id, tree) or default
     try:
         return Option(name, kind, ast.literal_eval(default), positional=positional)
     except ValueError:
         return Option(name, kind | None, None, positional=positional, shown=ast.unparse(default))
 
 
-def type_of(node: ast.expr) -> Any:
-    """The type an annotation's syntax tree means: scalars, None, `|`, tuple[...], Literal[...]."""
+def named(name: str, tree: ast.Module) -> ast.expr | None:
+    """What a module assigns to `name` (an alias of a type, a constant), looked up where it imports it from."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                return value
+            case ast.AnnAssign(target=ast.Name(id=found), value=value) if found == name:
+                return value
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("creo."):
+                original = next((a.name for a in names if (a.asname or a.name) == name), None)
+                if original:
+                    return named(original, source(module))
+    return None
+
+
+def type_of(node: ast.expr, tree: ast.Module) -> Any:
+    """The type an annotation's syntax tree means: scalars, None, `|`, tuple[...], Literal[...], names of these."""
     match node:
         case ast.Name(id=name) if name in _SCALARS:
             return _SCALARS[name]
+        case ast.Name(id=name) if (value := named(name, tree)) is not None:
+            return type_of(value, tree)
         case ast.Constant(value=None):
             return None
         case ast.Constant(value=str(text)):
-            return type_of(ast.parse(text, mode="eval").body)
+            return type_of(ast.parse(text, mode="eval").body, tree)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return type_of(left) | type_of(right)
+            return type_of(left, tree) | type_of(right, tree)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             values = ast.literal_eval(choices)
             return Literal[values]
         case ast.Subscript(value=ast.Name(id="tuple" | "Sequence" | "list"), slice=inner):
-            return _tuple_of(inner)
+            return _tuple_of(inner, tree)
     raise Unreadable(f"no command line spells the type {ast.unparse(node)}")
 
 
-def _tuple_of(inner: ast.expr) -> Any:
+def _tuple_of(inner: ast.expr, tree: ast.Module) -> Any:
     parts = inner.elts if isinstance(inner, ast.Tuple) else [inner, ast.Constant(value=...)]
-    kinds = tuple(... if isinstance(p, ast.Constant) and p.value is ... else type_of(p) for p in parts)
+    kinds = tuple(... if isinstance(p, ast.Constant) and p.value is ... else type_of(p, tree) for p in parts)
     return tuple[kinds]  # type: ignore[valid-type]
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from creo.cli.options import REQUIRED, Option
 from creo.errors import OptionError
 
-_BORDER = re.compile(r"[╭╮╰╯│|+]")
+_BORDER = re.compile(r"^[╭╰│|+]|[╮╯│|+]$")
 _RULE = re.compile(r"^[─\-\s]+$")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -100,16 +100,17 @@ def _field(option: Option) -> Any:
 
 def one_line(box: str, options: Sequence[Option] = ()) -> str:
     """The message in tyro's box: what is wrong, and what was perhaps meant."""
-    lines = [_BORDER.sub("", line).strip() for line in _COLOUR.sub("", box).splitlines()]
+    lines = [_BORDER.sub("", line.strip()).strip() for line in _COLOUR.sub("", box).splitlines()]
     parts: list[list[str]] = [[]]
     for line in lines[1:]:  # the first line is the title
         if line and _RULE.match(line):
             parts.append([])
         elif line:
             parts[-1].append(line)
-    message = _reworded(" ".join(parts[0]) or " ".join(lines), options)
+    parts = [part for part in parts if part]
+    message = _reworded(" ".join(parts[0] if parts else lines), options)
     for part in parts[1:]:
-        if part and part[0].startswith("Perhaps you meant"):
+        if part[0].startswith("Perhaps you meant"):
             meant = [line.split()[0].rstrip(",") for line in part if line.startswith("-")]
             message += f"; did you mean {' or '.join(dict.fromkeys(meant))}?"
     return message[:1].lower() + message[1:]
@@ -119,7 +120,7 @@ def _reworded(message: str, options: Sequence[Option]) -> str:
     """Complaints about a value, in terms of the option instead of Python's types."""
     message = re.sub(r"Missing from [\w -]+: (\S+) (.+) \(required\)$", r"missing \1: \2", message)
     wrong = re.match(r"Error parsing (\S+):", message)
-    option = next((o for o in options if wrong and o.spelling == wrong[1].split("/")[-1]), None)
+    option = next((o for o in options if wrong and o.spelling in wrong[1].split("/")), None)
     received = re.findall(r"'[^']*'", message.partition("Got errors")[0])
     if option is None or not received:
         return message.replace("'None', ", "").replace(", 'None')", ")")

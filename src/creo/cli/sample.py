@@ -29,22 +29,26 @@ def sample(
         run: folder of the run.
         n: how many samples.
         seed: the same seed gives the same samples.
-        out: file to write; its suffix says how: .png (a grid of pictures), .npz (raw data), .txt, and for tables .csv.
+        out: file to write; its suffix says how: .png (a picture), .npz (raw data, which array:FILE reads
+            back), .csv (tables, vectors), .txt (text, labels).
         c: labels (or numbers, joined by commas) to condition on, used in turn; for runs trained with --conditional.
         which: weights that were best on validation, or the last ones.
     """
     if n < 1:
         raise OptionError(f"sample at least 1; received -n {n}")
     if not Path(out).absolute().parent.is_dir():
-        raise OptionError(f"--out {out}: there is no folder {Path(out).parent}")
+        raise OptionError(f"there is no folder {Path(out).parent} for --out {out}")
 
     import creo
-    from creo.data.export import save_samples
+    from creo.data.export import check_path, save_samples
     from creo.evaluation import draw
 
     model = creo.load(run, which=which)
-    x = draw(model, n, conditions(c, model.condition), seed=seed)
-    save_samples(x, model.space, out)
+    check_path(out, model.space)
+    given = conditions(c, model.condition)
+    x = draw(model, n, given, seed=seed)
+    kept = None if given is None else given[[i % len(given) for i in range(n)]]
+    save_samples(x, model.space, out, c=kept)
     tables.show_lines(out)
 
 

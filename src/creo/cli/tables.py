@@ -11,24 +11,42 @@ from typing import Any
 NARROW = 60
 
 
-def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, keep: int = 1) -> None:
+def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, expendable: Sequence[str] = ()) -> None:
     """Print a table to stdout.
 
     Args:
         columns: the header.
         rows: one text per column.
-        keep: the first so many columns are never wrapped.
+        expendable: columns a terminal leaves out, the first one first, until the rest fits; a note says which.
     """
     if not sys.stdout.isatty():
         sys.stdout.write(plain(columns, rows))
         return
     from rich.console import Console
 
-    console = Console()
+    console = Console(highlight=False)
     if console.width < NARROW:
         sys.stdout.write(blocks(columns, rows))
-    else:
-        console.print(framed(columns, rows, keep))
+        return
+    columns, rows, left_out = fitted(columns, rows, expendable, console.width)
+    console.print(framed(columns, rows))
+    if left_out:
+        console.print(f"--json or a wider terminal shows {', '.join(left_out)} too.", style="dim")
+
+
+def fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], expendable: Sequence[str], width: int
+) -> tuple[Sequence[str], Sequence[Sequence[str]], list[str]]:
+    """The table without as many of the `expendable` columns as do not fit into `width`, and their names."""
+    left_out: list[str] = []
+    for name in expendable:
+        if max(map(len, plain(columns, rows).splitlines())) < width:
+            break
+        i = columns.index(name)
+        columns = [*columns[:i], *columns[i + 1 :]]
+        rows = [[*row[:i], *row[i + 1 :]] for row in rows]
+        left_out.append(name)
+    return columns, rows, left_out
 
 
 def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -50,14 +68,14 @@ def blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(out) + "\n"
 
 
-def framed(columns: Sequence[str], rows: Sequence[Sequence[str]], keep: int) -> Any:
-    """A rich table."""
+def framed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """A rich table; its first column is never wrapped."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(columns):
-        table.add_column(name, no_wrap=i < keep, overflow="fold", style="bold" if i == 0 else "")
+        table.add_column(name, no_wrap=i == 0, overflow="fold", style="bold" if i == 0 else "")
     for row in rows:
         table.add_row(*row)
     return table

@@ -71,18 +71,26 @@ def train(
         return _finish(fit(built, loaded, out=where, progress=progress, **settings), json)
 
 
-def resume(run: str, *, data_dir: str | None = None, json: bool = False, settings: dict[str, Any]) -> int:
+def resume(
+    run: str,
+    *,
+    data_dir: str | None = None,
+    progress: bool = True,
+    json: bool = False,
+    settings: dict[str, Any],
+) -> int:
     """Go on with a run exactly where it was; a larger budget trains a finished one on.
 
     Args:
         run: folder of the run.
         data_dir: folder with the publishers' files; default $CREO_DATA.
+        progress: show progress on standard error.
         json: print what came out as JSON.
     """
     import creo
 
     with resumable(Path(run)):
-        return _finish(creo.resume(run, data_dir=data_dir, **settings), json)
+        return _finish(creo.resume(run, data_dir=data_dir, progress=progress, **settings), json)
 
 
 @contextmanager

@@ -1,0 +1,66 @@
+"""How long one waits before anything happens: `creo --help` and `import creo`, beside `import torch`.
+
+Each number is taken in fresh processes. `creo --help` and `import torch` alternate (A B A B ...), and the ratio is
+the median over the pairs. What creo adds to `import torch` is timed inside a process that has just imported torch:
+importing creo and looking up its main functions, which imports the modules behind them.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+HELP_TARGET, IMPORT_TARGET = 0.25, 50.0
+_HELP = [sys.executable, "-m", "creo", "--help"]
+_TORCH = [sys.executable, "-c", "import torch"]
+_ADDED = [
+    sys.executable,
+    "-c",
+    "import time, torch; start = time.perf_counter(); import creo; "
+    "creo.build, creo.load_data, creo.fit, creo.evaluate; print(time.perf_counter() - start)",
+]
+
+
+def seconds(command: list[str]) -> float:
+    """Wall-clock time of a process."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def added() -> float:
+    """Milliseconds that importing creo takes after torch."""
+    return 1e3 * float(subprocess.run(_ADDED, check=True, capture_output=True, text=True).stdout)
+
+
+def run(quick: bool) -> list[dict[str, Any]]:
+    """Rows of the result; quick: fewer pairs."""
+    pairs = 3 if quick else 15
+    os.environ["OMP_NUM_THREADS"] = "1"
+    seconds(_HELP), seconds(_TORCH), added()  # files read once, bytecode compiled
+    helps, torches = [], []
+    for _ in range(pairs):
+        helps.append(seconds(_HELP))
+        torches.append(seconds(_TORCH))
+    ratios = [h / t for h, t in zip(helps, torches, strict=True)]
+    extra = [added() for _ in range(pairs)]
+    base = f"import torch {1e3 * statistics.median(torches):.0f} ms"
+    note = f"{base}, creo --help {1e3 * statistics.median(helps):.0f} ms."
+    return [
+        row("creo --help over import torch", ratios, "x", HELP_TARGET, 3) | {"note": note},
+        row("import creo and its main functions, on top of import torch", extra, "ms", IMPORT_TARGET, 1),
+    ]
+
+
+def row(name: str, values: list[float], unit: str, target: float, digits: int) -> dict[str, Any]:
+    """A row from repetitions of a measurement where lower is better."""
+    value = statistics.median(values)
+    return {
+        "name": name, "value": round(value, digits), "unit": unit,
+        "spread": [round(min(values), digits), round(max(values), digits)],
+        "better": "lower", "target": target, "met": value <= target, "peer": None, "peer_value": None,
+    }  # fmt: skip
