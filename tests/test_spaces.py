@@ -218,18 +218,18 @@ def test_shape_check_alone_does_not_look_at_values():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Continuous((0,)), "a shape has positive sizes; received (0,)"),
-        (lambda: Continuous((2, -1)), "a shape has positive sizes; received (2, -1)"),
-        (lambda: Continuous(3.5), "a shape is a tuple of positive integers; received 3.5"),
-        (lambda: Continuous(("a",)), "a shape is a tuple of positive integers; received ('a',)"),
-        (lambda: Continuous(None), "a shape is a tuple of positive integers; received None"),
+        (lambda: Continuous((0,)), "a size in a shape must be an integer of at least 1; received 0"),
+        (lambda: Continuous((2, -1)), "a size in a shape must be an integer of at least 1; received -1"),
+        (lambda: Continuous(3.5), "a size in a shape must be an integer of at least 1; received 3.5"),
+        (lambda: Continuous(("a",)), "a size in a shape must be an integer of at least 1; received 'a'"),
+        (lambda: Continuous(None), "a size in a shape must be an integer of at least 1; received None"),
         (lambda: Ordinal((2,), 1), "levels must be an integer of at least 2; received 1"),
         (lambda: Ordinal((2,), 2.5), "levels must be an integer of at least 2; received 2.5"),
         (lambda: Tokens(0, 2), "length must be an integer of at least 1; received 0"),
         (lambda: Tokens(2, 1), "size must be an integer of at least 2; received 1"),
-        (lambda: Tokens(2, 3, ("a",)), "1 symbols given for size 3"),
+        (lambda: Tokens(2, 3, ("a",)), "symbols must be 3 names, one each; received ('a',)"),
         (lambda: Categories(0), "size must be an integer of at least 1; received 0"),
-        (lambda: Categories(2, ("a", "b", "c")), "3 names given for 2 categories"),
+        (lambda: Categories(2, ("a", "b", "c")), "names must be 2 names, one each; received ('a', 'b', 'c')"),
         (lambda: Table({}), "a Table needs at least one column"),
         (
             lambda: Table((("a", Continuous()), ("a", Continuous()))),
@@ -262,3 +262,36 @@ def test_reading_a_config_leaves_it_as_it_was():
     fields = {"kind": "Continuous", "shape": [2]}
     space_from_dict(fields)
     assert fields == {"kind": "Continuous", "shape": [2]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Continuous((1.5, 2)),
+        lambda: Continuous("12"),
+        lambda: Continuous(True),
+        lambda: Ordinal((2,), "abc"),
+        lambda: Ordinal((2,), None),
+        lambda: Ordinal((2,), float("nan")),
+        lambda: Ordinal((2,), float("inf")),
+        lambda: Table([("a", 3)]),
+        lambda: Table(3),
+        lambda: Table([3]),
+        lambda: Categories(3, names=5),
+        lambda: Continuous((2,)).check([1, 2]),
+        lambda: space_from_dict({"kind": "Ordinal", "shape": [2], "bogus": 1}),
+        lambda: space_from_dict({"kind": "Tokens", "length": 3}),
+        lambda: space_from_dict({"kind": "Table"}),
+        lambda: space_from_dict({"kind": ["a"]}),
+    ],
+)
+def test_whatever_is_wrong_is_one_line(make):
+    with pytest.raises(CreoError) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_integers_of_any_kind_are_sizes_and_lists_make_equal_tables():
+    assert Continuous(torch.tensor([3]).numpy()[0]) == Continuous((3,))
+    assert Table([["a", Continuous()]]) == Table((("a", Continuous()),))
+    assert hash(Table([["a", Continuous()]])) == hash(Table({"a": Continuous()}))

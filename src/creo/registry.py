@@ -45,8 +45,8 @@ class Model:
 
     @property
     def family(self) -> str:
-        """The package the model lives in: autoregressive, flows, latent, ..."""
-        return self.path.split(":")[0].split(".")[1]
+        """The package the model lives in: autoregressive, flows, latent, ... (a module of its own elsewhere)."""
+        return self.path.partition(":")[0].removeprefix("creo.").partition(".")[0]
 
     def load(self) -> type[GenerativeModel]:
         """Import the class."""

@@ -20,7 +20,8 @@ This module imports no torch at the top, so that listing data sets and models st
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,6 +77,10 @@ class Space:
         Raises:
             SpaceError: naming what was expected and what was received.
         """
+        if not hasattr(x, "is_floating_point"):
+            raise SpaceError(
+                f"{what} must be a tensor; received {type(x).__name__}: torch.as_tensor makes one"
+            )
         if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
             want = ", ".join(["B", *map(str, self.shape)])
             raise SpaceError(f"{what} must have shape ({want}) for {self}; received {tuple(x.shape)}")
@@ -121,19 +126,24 @@ def _check_range(x: Tensor, size: int, what: str, space: object) -> None:
 
 
 def _positive_shape(shape: Any) -> tuple[int, ...]:
+    sizes = shape if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
+    return tuple(_at_least(s, 1, "a size in a shape") for s in sizes)
+
+
+def _at_least(value: Any, low: int, what: str) -> int:
     try:
-        sizes = (int(shape),) if isinstance(shape, int) else tuple(int(s) for s in shape)
-    except (TypeError, ValueError):
-        raise SpaceError(f"a shape is a tuple of positive integers; received {shape!r}") from None
-    if any(s < 1 for s in sizes):
-        raise SpaceError(f"a shape has positive sizes; received {sizes}")
-    return sizes
-
-
-def _at_least(value: int, low: int, what: str) -> int:
-    if int(value) != value or value < low:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < low:
         raise SpaceError(f"{what} must be an integer of at least {low}; received {value!r}")
-    return int(value)
+    return number
+
+
+def _names(names: Any, count: int, what: str) -> tuple[str, ...]:
+    if not isinstance(names, Sequence) or isinstance(names, str) or len(names) != count:
+        raise SpaceError(f"{what} must be {count} names, one each; received {names!r}")
+    return tuple(str(n) for n in names)
 
 
 @dataclass(frozen=True)
@@ -197,9 +207,7 @@ class Tokens(Space):
         object.__setattr__(self, "length", _at_least(self.length, 1, "length"))
         object.__setattr__(self, "size", _at_least(self.size, 2, "size"))
         if self.symbols is not None:
-            object.__setattr__(self, "symbols", tuple(self.symbols))
-            if len(self.symbols) != self.size:
-                raise SpaceError(f"{len(self.symbols)} symbols given for size {self.size}")
+            object.__setattr__(self, "symbols", _names(self.symbols, self.size, "symbols"))
 
     def __repr__(self) -> str:
         return f"Tokens(length={self.length}, size={self.size})"
@@ -233,9 +241,7 @@ class Categories(Space):
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _at_least(self.size, 1, "size"))
         if self.names is not None:
-            object.__setattr__(self, "names", tuple(str(n) for n in self.names))
-            if len(self.names) != self.size:
-                raise SpaceError(f"{len(self.names)} names given for {self.size} categories")
+            object.__setattr__(self, "names", _names(self.names, self.size, "names"))
 
     def __repr__(self) -> str:
         return f"Categories({self.size})"
@@ -273,7 +279,11 @@ class Table(Space):
     discrete: ClassVar[bool] = False  # mixed in general; see `column_spaces`
 
     def __init__(self, columns: Mapping[str, Space] | tuple[tuple[str, Space], ...]) -> None:
-        pairs = tuple(columns.items() if isinstance(columns, Mapping) else columns)
+        given = columns.items() if isinstance(columns, Mapping) else columns
+        try:
+            pairs = tuple((str(name), space) for name, space in given)
+        except (TypeError, ValueError):
+            raise SpaceError(f"a Table has (name, space) columns; received {columns!r}") from None
         if not pairs:
             raise SpaceError("a Table needs at least one column")
         names = [name for name, _ in pairs]
@@ -281,7 +291,7 @@ class Table(Space):
         if repeated:
             raise SpaceError(f"column names of a Table must differ; repeated: {sorted(repeated)}")
         for name, space in pairs:
-            if space.shape != () or not isinstance(space, Continuous | Ordinal | Categories):
+            if not isinstance(space, Continuous | Ordinal | Categories) or space.shape != ():
                 raise SpaceError(
                     f"column {name!r} must be a scalar Continuous, Ordinal or Categories; received {space}"
                 )
@@ -331,11 +341,18 @@ _KINDS: dict[str, type[Space]] = {c.__name__: c for c in (Continuous, Ordinal, T
 
 
 def space_from_dict(fields: Mapping[str, Any]) -> Space:
-    """The space that `Space.to_dict` wrote."""
+    """The space that `Space.to_dict` wrote.
+
+    Raises:
+        UnknownName: no such kind of space. SpaceError: fields missing, unknown or of the wrong type.
+    """
     fields = dict(fields)
     kind = fields.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UnknownName(f"unknown kind of space {kind!r}{suggestion(str(kind), _KINDS)}")
-    if kind == "Table":
-        return Table(tuple((name, space_from_dict(space)) for name, space in fields["columns"]))
-    return _KINDS[kind](**fields)
+    try:
+        if kind == "Table":
+            return Table(tuple((name, space_from_dict(space)) for name, space in fields["columns"]))
+        return _KINDS[kind](**fields)
+    except (TypeError, KeyError) as error:
+        raise SpaceError(f"not the fields of a {kind}: {fields} ({error})") from None

@@ -95,7 +95,7 @@ def test_resumed_from_any_checkpoint(whole, tmp_path, digits, monkeypatch, at):
                 raise Killed
             super().round()
 
-    monkeypatch.setattr(sys.modules["creo.training.fit"], "Trainer", Fragile)
+    monkeypatch.setattr(sys.modules["creo.training.run"], "Trainer", Fragile)
     with pytest.raises(Killed):
         creo.fit(model, digits, steps=600, out=out, eval_every=40, log_every=20, progress=False, threads=1)
     monkeypatch.undo()

@@ -60,7 +60,7 @@ def train(
     folders.check_free(where)
 
     import creo
-    from creo.training.fit import fit, make_settings
+    from creo.training.run import fit, make_settings
 
     seed = make_settings(**settings).seed  # complains before data is read
     loaded = creo.load_data(data, data_dir=data_dir, **data_options)

@@ -12,8 +12,8 @@ from creo.evaluation.charts import Curve, line_chart
 from creo.evaluation.evaluation import Evaluation
 from creo.evaluation.report import definitions, figure, page, paragraph, section, signed
 from creo.training.checkpoint import write_atomically
-from creo.training.fit import Run
 from creo.training.folder import RunFolder
+from creo.training.run import Run
 
 SHOWN = 8
 

@@ -22,7 +22,7 @@ from creo.data.dataset import Data
 from creo.errors import OptionError, RunError, suggestion
 from creo.model import GenerativeModel, TrainingDefaults
 from creo.training.folder import RunFolder, check_free
-from creo.training.load import rebuild, reload_data
+from creo.training.loading import rebuild, reload_data
 from creo.training.progress import progress as make_progress
 from creo.training.settings import DEFAULT_STEPS, Settings
 from creo.training.state import tensors_of
