@@ -62,9 +62,7 @@ def rebuild(folder: RunFolder) -> GenerativeModel:
     condition = None if recipe["condition"] is None else space_from_dict(recipe["condition"])
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["options"].items()}
     with seeded(folder.config["settings"]["seed"]):
-        return registry.build(
-            recipe["model"], space_from_dict(recipe["space"]), condition, **recipe["options"]
-        )
+        return registry.build(recipe["model"], space_from_dict(recipe["space"]), condition, **options)
 
 
 def _last_weights(folder: RunFolder, model: GenerativeModel) -> dict[str, torch.Tensor]:
