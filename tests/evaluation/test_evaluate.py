@@ -40,6 +40,7 @@ def test_everything_about_the_truth(toys, plane):
     assert set(found.floor) == {"MMD2", "C2ST"}
     assert set(found.pictures) == {"samples", "data"}
     assert found.pictures["samples"].startswith(b"\x89PNG")
+    assert "Normal on normal\n  NLL = " in repr(found)
     with pytest.raises(OptionError, match="no value 'FID'"):
         found["FID"]
 

@@ -45,7 +45,7 @@ SAMPLES = 2000  #: how many model samples are judged at most, unless told otherw
 TRAIN = 50_000  #: how many training examples standardise features and are searched for neighbours
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """What is known about one model: values with their protocols, pictures, and where they were made.
 
@@ -64,6 +64,10 @@ class Evaluation:
     floor: dict[str, Value] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.model} on {self.data}", *map(repr, self.values)]
+        return "\n  ".join(lines + [f"training data themselves: {v}" for v in self.floor.values()])
 
     def __getitem__(self, name: str) -> Value:
         for value in self.values:

@@ -96,7 +96,8 @@ def _cell(across: Across | None, best: bool) -> str:
         why = escape(across.value.note, quote=True) if across else ""
         return f'<td class="muted" title="{why}">none</td>' if across else "<td></td>"
     kind = ' class="best" title="best of this column"' if best else ""
-    return f"<td{kind}>{signed(across.text)}</td>"
+    value, mark, spread = signed(across.text).partition(" &plusmn; ")
+    return f"<td{kind}>{value}{f' <small>&plusmn; {spread}</small>' if mark else ''}</td>"
 
 
 def _row(comparison: Comparison, label: str, columns: Sequence[str]) -> str:

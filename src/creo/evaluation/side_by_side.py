@@ -162,6 +162,8 @@ def _budget(settings: Mapping[str, Any]) -> str:
     for name in ("minutes", "steps", "epochs"):
         if settings.get(name) is not None:
             amount = settings[name]
+            if name == "minutes" and amount < 2 and amount != 1:
+                return f"{60 * amount:g} seconds"
             return f"{amount:g} {name if amount != 1 else name[:-1]}"
     raise OptionError("give a budget: minutes, steps or epochs")
 
@@ -210,7 +212,9 @@ def compare(
         models: names, or (name, options) pairs, or a mapping from labels of one's own to either.
         data: what `load_data` takes.
         out: the comparison's folder; called again, it goes on where it was.
-        minutes, steps, epochs: the budget of every run; exactly one of them.
+        minutes: the budget of every run in minutes; give this, `steps` or `epochs`.
+        steps: the budget of every run in updates.
+        epochs: the budget of every run in passes over the training set.
         seeds: how many (0, 1, ...), or which.
         samples: how many samples to draw and held-out examples to judge them by, at most.
         baseline: on counting spaces, add the independent histogram as a row.

@@ -41,14 +41,20 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def with_error(value: float, error: float | None, mark: str = "+-") -> str:
-    """`95.31 +- 0.82`: the value to the last place that two significant digits of its error reach."""
-    rounding = 1e-12 * abs(value)  # a spread of this size is float error, not a spread
-    if error is None or not math.isfinite(error) or error <= rounding or not math.isfinite(value):
+    """`95.31 +- 0.82`: to the second significant digit of the error, and four of the value at most.
+
+    An error that vanishes at this precision is left out.
+    """
+    if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(value):
         return number(value)
-    if not 1e-4 <= error < 1e5:
+    largest = max(abs(value), error)
+    if not 1e-4 <= largest < 1e7:
         return f"{value:.4g} {mark} {error:.2g}"
-    places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{places}f} {mark} {error:.{places}f}"
+    places = min(1 - math.floor(math.log10(error)), 3 - math.floor(math.log10(largest)))
+    shown = f"{error:.{max(0, places)}f}"
+    if float(shown) == 0:
+        return number(value)
+    return f"{value:.{max(0, places)}f} {mark} {shown}"
 
 
 @dataclass(frozen=True)
