@@ -60,7 +60,7 @@ def train(
     folders.check_free(where)
 
     import creo
-    from creo.training.run import fit, make_settings
+    from creo.training import make_settings
 
     seed = make_settings(**settings).seed  # complains before data is read
     loaded = creo.load_data(data, data_dir=data_dir, **data_options)
@@ -68,7 +68,7 @@ def train(
     with creo.seeded(seed):
         built = creo.build(model, loaded.space, condition, **model_options)
     with resumable(where):
-        return _finish(fit(built, loaded, out=where, progress=progress, **settings), json)
+        return _finish(creo.fit(built, loaded, out=where, progress=progress, **settings), where, json)
 
 
 def resume(
@@ -90,7 +90,7 @@ def resume(
     import creo
 
     with resumable(Path(run)):
-        return _finish(creo.resume(run, data_dir=data_dir, progress=progress, **settings), json)
+        return _finish(creo.resume(run, data_dir=data_dir, progress=progress, **settings), Path(run), json)
 
 
 @contextmanager
@@ -110,18 +110,18 @@ def _condition(data: Any) -> Any:
     return data.condition
 
 
-def _finish(run: Any, json: bool) -> int:
+def _finish(run: Any, where: Path, json: bool) -> int:
     interrupted = run.stopped == "interrupted"
     if folders.speaks():
         if json:
             tables.show_json(
-                {"run": str(run.path), "stopped": run.stopped, "steps": run.steps, "seconds": run.seconds}
+                {"run": str(where), "stopped": run.stopped, "steps": run.steps, "seconds": run.seconds}
                 | {"best": run.best}
             )
         else:
-            tables.show_lines(str(run.path))
+            tables.show_lines(str(where))
     if interrupted:
-        raise Interrupted(f"interrupted and saved; go on with: creo resume {run.path}")
+        raise Interrupted(f"interrupted and saved; go on with: creo resume {where}")
     return 0
 
 
