@@ -10,7 +10,7 @@ from scipy import stats
 
 from creo.autoregressive import MADE
 from creo.errors import OptionError, SpaceError
-from creo.nn.masked import MaskedLinear, MaskedMLP, spread_degrees
+from creo.nn.masked import BLOCK, MaskedLinear, MaskedMLP, spread_degrees
 from creo.spaces import Categories, Continuous, Ordinal, Tokens
 
 
@@ -139,6 +139,26 @@ def test_forks_of_a_state_do_not_touch_each_other():
     assert (a - b).abs().max() > 1e-3
     again, _ = model.step(state, torch.tensor([0]))
     torch.testing.assert_close(again, a)
+
+
+@pytest.mark.parametrize("condition", [None, Categories(3)])
+def test_steps_cross_blocks_and_survive_reordering(condition):
+    """More variables than `BLOCK`, sequences exchanged and duplicated on the way."""
+    torch.manual_seed(6)
+    d = 2 * BLOCK + 5
+    model = sharpened(MADE.for_space(Ordinal((d,), 3), condition, hidden=(90, 50), order="random"), 1.5)
+    x = torch.randint(0, 3, (4, d), dtype=torch.uint8)
+    c = None if condition is None else torch.tensor([0, 1, 2, 1])
+    whole, symbols = model.logits(x, c), x[:, model.order].long()
+    state, token, rows = model.init_state(4, c), None, torch.arange(4)
+    with torch.no_grad():
+        for i in range(d):
+            logits, state = model.step(state, token)
+            torch.testing.assert_close(logits, whole[rows, i], rtol=0, atol=1e-10)
+            if i in (3, BLOCK, 2 * BLOCK - 1):
+                pick = torch.tensor([2, 0, 0, 3])
+                state, rows = model.reorder(state, pick), rows[pick]
+            token = symbols[rows, i]
 
 
 def test_learns_a_dependence():

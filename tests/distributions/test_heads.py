@@ -130,8 +130,8 @@ def test_gaussian_of_a_constant_column_is_finite():
 def test_head_for_picks_by_space_and_refuses_the_rest():
     picked = [
         (Ordinal((4,), 2), Bernoulli),
-        (Ordinal((4,), 17), Adjacent),
-        (Ordinal((4,), 256), DiscretisedLogistic),
+        (Ordinal((4,), 5), Adjacent),
+        (Ordinal((4,), 17), DiscretisedLogistic),
         (Tokens(4, 100), Categorical),
         (Continuous((4,)), Gaussian),
     ]

@@ -107,7 +107,7 @@ class MADE(GenerativeModel, Sequential):
         space: Space,
         condition: Space | None = None,
         *,
-        hidden: tuple[int, ...] = (512, 512),
+        hidden: tuple[int, ...] = (),
         order: Literal["raster", "random"] = "raster",
         order_seed: int = 0,
         coding: CodingName = "auto",
@@ -119,7 +119,7 @@ class MADE(GenerativeModel, Sequential):
         Args:
             space: Ordinal or Tokens.
             condition: what it is conditioned on, or None.
-            hidden: units of each masked hidden layer.
+            hidden: units of each masked hidden layer; empty: one layer of 8 units per variable, 256 to 2048.
             order: in which order the variables are generated: raster (as they lie), or a random permutation.
             order_seed: which random permutation.
             coding: how the network sees a variable: onehot, thermometer (one number per threshold), scaled (one
@@ -136,7 +136,7 @@ class MADE(GenerativeModel, Sequential):
             space.dims,
             code.size,
             head.size,
-            hidden=hidden,
+            hidden=hidden or (min(max(8 * space.dims, 256), 2048),),
             context=0 if embedding is None else width,
             dropout=dropout,
         )
@@ -144,7 +144,7 @@ class MADE(GenerativeModel, Sequential):
         return cls(space, network, code, head, permutation, condition=condition, embedding=embedding)
 
     def training_defaults(self) -> TrainingDefaults:
-        return TrainingDefaults(batch_size=128, lr=1e-3, ema=0.99)
+        return TrainingDefaults(batch_size=128, lr=1e-3, weight_decay=0.3, ema=0.99)
 
     def _context(self, c: Tensor | None) -> Tensor | None:
         return None if self.embedding is None else self.embedding(c)
@@ -153,14 +153,19 @@ class MADE(GenerativeModel, Sequential):
         """Raw samples as symbols in generation order, (B, D) int64."""
         return x.flatten(1)[:, self.order].long()
 
+    def _parameters_of(self, symbols: Tensor, c: Tensor | None) -> Tensor:
+        """The head's parameters for every variable, (B, D, head.size), of symbols (B, D) in generation order."""
+        return self.network(self.coding(symbols, self.dtype).flatten(1), self._context(c))
+
     def logits(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Log-probabilities of every variable's levels given those before it, in generation order: (B, D, levels)."""
         self.check_batch(x, c)
-        codes = self.coding(self._ordered(x), self.dtype).flatten(1)
-        return self.head.log_probs(self.network(codes, self._context(c)))
+        return self.head.log_probs(self._parameters_of(self._ordered(x), c))
 
     def log_prob(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.logits(x, c).gather(-1, self._ordered(x).unsqueeze(-1)).squeeze(-1).sum(-1)
+        self.check_batch(x, c)
+        symbols = self._ordered(x)
+        return self.head.log_prob(self._parameters_of(symbols, c), symbols).sum(-1)
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:

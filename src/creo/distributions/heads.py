@@ -43,7 +43,7 @@ MIN_LOG_SCALE = -7.0
 
 
 #: Up to this many ordered levels, `auto` gives every level its own parameter.
-TABLE_LEVELS = 32
+TABLE_LEVELS = 8
 
 
 def _wide(params: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ class Gaussian(Head):
 def head_for(space: Space, name: HeadName = "auto", *, components: int = 3, std: float | None = None) -> Head:
     """The head called `name` for the variables of a space.
 
-    `auto` is Bernoulli for two levels, a table by neighbours' log-odds (`adjacent`) for up to 32, a discretised
+    `auto` is Bernoulli for two levels, a table by neighbours' log-odds (`adjacent`) for up to 8, a discretised
     logistic mixture for more; categorical for tokens; Gaussian for real numbers.
 
     Args:

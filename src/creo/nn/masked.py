@@ -6,7 +6,9 @@ before; output block i reads units of degree <= i. So output i is a function of 
 
 Units are sorted by degree, which makes the network incremental: once variable i-1 is known, the units that become
 computable are the slice of degree i, and the weights they need are one rectangular block without any zero. D
-steps touch every allowed weight once: together they cost one forward pass (`begin`, `advance`).
+steps touch every allowed weight once: together they cost about one forward pass (`begin`, `advance`). As in blocked
+substitution, what earlier units add to the next `BLOCK` steps is computed by one matrix product, and only what these
+steps add to each other is left to do one by one.
 
 Masks multiply a copy of the weights, never the weights themselves, so that optimiser state, weight decay and moving
 averages stay plain; a masked weight gets gradient exactly 0.
@@ -16,7 +18,6 @@ Reference: Germain, Gregor, Murray, Larochelle (2015), https://arxiv.org/abs/150
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -53,10 +54,17 @@ def spread_degrees(units: int, low: int, high: int) -> Tensor:
     return low + torch.arange(units) * (high - low + 1) // units
 
 
+#: Steps whose dependence on all earlier units is computed at once.
+BLOCK = 32
+
+
 class Cache(NamedTuple):
     """What an incremental pass has computed so far; its tensors are written in place by `advance`."""
 
     values: tuple[Tensor, ...]  # activations of the coded inputs and of each hidden layer, (B, units)
+    pending: tuple[
+        Tensor, ...
+    ]  # what units known before the current block of steps add to each layer's units
     context: tuple[Tensor, ...]  # what the condition adds to each layer, (B, units); empty if unconditional
 
 
@@ -124,7 +132,8 @@ class MaskedMLP(nn.Module):
         """
         weight = self.layers[0].weight
         values = tuple(weight.new_zeros(batch, layer.in_features) for layer in self.layers)
-        return Cache(values, () if h is None else tuple(map(lambda layer: layer(h), self.context)))
+        pending = tuple(weight.new_empty(batch, layer.out_features) for layer in self.layers)
+        return Cache(values, pending, () if h is None else tuple(map(lambda layer: layer(h), self.context)))
 
     def advance(self, cache: Cache, i: int, coded: Tensor | None) -> Tensor:
         """Take in variable i-1 and answer variable i, writing into the cache.
@@ -139,22 +148,30 @@ class MaskedMLP(nn.Module):
         """
         if coded is not None:
             cache.values[0][:, (i - 1) * self.inputs : i * self.inputs] = coded
+        if i % BLOCK == 0:
+            self._begin_block(cache, i)
         for l in range(len(self.layers) - 1):
-            start = self._ends[l + 1][i - 1] if i else 0
-            new = slice(start, self._ends[l + 1][i])
+            new = self._rows(l, i, i + 1)
             if new.stop > new.start:
                 cache.values[l + 1][:, new] = self._block(l, new, cache, i).relu_()
-        last = len(self.layers) - 1
-        return self._block(last, slice(i * self.outputs, (i + 1) * self.outputs), cache, i)
+        return self._block(len(self.layers) - 1, self._rows(len(self.layers) - 1, i, i + 1), cache, i)
+
+    def _rows(self, l: int, start: int, stop: int) -> slice:
+        """The units that layer l computes at steps start..stop-1."""
+        ends = self._ends[l + 1]
+        return slice(ends[start - 1] if start else 0, ends[min(stop, self.variables) - 1])
+
+    def _begin_block(self, cache: Cache, i: int) -> None:
+        """Pre-activations of all units of steps i..i+BLOCK-1, as far as units of degree < i determine them."""
+        for l, layer in enumerate(self.layers):
+            rows, known = self._rows(l, i, i + BLOCK), self._ends[l][i - 1] if i else 0
+            y = F.linear(cache.values[l][:, :known], layer.weight[rows, :known], layer.bias[rows])
+            cache.pending[l][:, rows] = y + cache.context[l][:, rows] if cache.context else y
 
     def _block(self, l: int, rows: slice, cache: Cache, i: int) -> Tensor:
         """Pre-activations of units `rows` of layer l, all of degree <= i and reading units of degree <= i."""
-        layer, seen = self.layers[l], self._ends[l][i]
-        y = F.linear(cache.values[l][:, :seen], layer.weight[rows, :seen], layer.bias[rows])
-        return y + cache.context[l][:, rows] if cache.context else y
-
-
-def masked_units(variables: int, levels: int) -> tuple[int, ...]:
-    """Hidden layer sizes that suit D variables of that many levels: two layers, wider for larger problems."""
-    width = 2 ** round(math.log2(8 * variables * math.sqrt(levels)))
-    return (min(max(width, 64), 2048),) * 2
+        first = i - i % BLOCK
+        fresh = slice(self._ends[l][first - 1] if first else 0, self._ends[l][i])
+        return cache.pending[l][:, rows] + F.linear(
+            cache.values[l][:, fresh], self.layers[l].weight[rows, fresh]
+        )
