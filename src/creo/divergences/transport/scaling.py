@@ -17,13 +17,15 @@ Two ways of taking the same step:
   F <- F + log u, G <- G + log v, P^0 is formed anew (Schmitzer 2019). A problem whose scalings leave the
   floating-point range within one segment goes back to where the segment began and takes it in the log domain.
 
-Each problem has its own over-relaxation: a step is taken to the power omega. Near the solution a plain step
+Each problem has its own over-relaxation: a step goes omega times as far. Near the solution a plain step
 contracts the error by theta^2, a step with omega by lambda, where (lambda + omega - 1)^2 = lambda omega^2
 theta^2 (Young 1954), so theta is read off the observed lambda and omega = 2 / (1 + sqrt(1 - theta^2)) is the
 best choice: sqrt(1 - theta^2) instead of 1 - theta^2 governs the speed (Thibault et al. 2021; Lehmann et al.
 2022). If the error of a problem grows, that problem returns to omega = 1 and learns anew.
 
 Problems that have converged leave the batch. Atoms of weight zero take no part; their potential is found last.
+Products of balanced float64 problems are taken in float32, from a plan formed in float64, down to an error of
+5e-7, and in float64 from there.
 
 References:
     M. Cuturi (2013), https://arxiv.org/abs/1306.0895.
@@ -36,19 +38,22 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_WARM_UP = 5  # length of the first two segments, which only measure the plain rate
-_SEGMENT = 10  # steps between two looks at the error
+_SEGMENTS = (5, 5, 10)  # steps between two looks at the error: the first, the second, all others
 _BOLDEST = 1.95  # omega stays below: at 2 the iteration no longer contracts
 _LOCAL = 0.3  # error below which the contraction is taken to be linear, so that omega may grow
 _GROWTH = (
     30.0  # growth over the best error at which omega is given up (a relaxed error may rise before it falls)
 )
+_LEAST = 0.1  # share of its plain value that a relaxed scaling keeps at least, so that it stays positive
 _RANGE = 0.42  # share of the exponent range that log u and log v may each use
+_CROWDED = 0.7  # share of the held problems that must be unconverged, or the plans are copied together
+_COARSE = 5e-7  # error that float32 products can be trusted to show; below, they are taken in full precision
 
 
 @dataclass(frozen=True)
@@ -58,38 +63,50 @@ class Marginal:
     Args:
         weight: the weights (B, n), where atoms without mass count as 1 so that they keep their scaling.
         log_weight: their logarithms (B, n), minus infinity for atoms without mass.
-        null: 1.0 for atoms without mass, else 0.0, (B, n).
+        null: 1.0 for atoms without mass, else 0.0, (B, n); None if there are none.
         damping: lam = rho / (rho + eps), (B, 1); None if the marginal is to be met exactly.
     """
 
     weight: Tensor
     log_weight: Tensor
-    null: Tensor
+    null: Tensor | None
     damping: Tensor | None
 
     @classmethod
     def of(cls, weight: Tensor, damping: Tensor | None) -> Marginal:
         """The marginal of nonnegative weights (B, n)."""
         null = (weight == 0).to(weight.dtype)
+        if not null.any():
+            return cls(weight, weight.log(), None, damping)
         positive = weight + null
         return cls(positive, positive.log().masked_fill(null.bool(), -torch.inf), null, damping)
 
-    def take(self, index: Tensor) -> Marginal:
+    def take(self, index: Tensor | slice) -> Marginal:
         """The same side of the problems at `index`."""
-        damping = None if self.damping is None else self.damping[index]
-        return Marginal(self.weight[index], self.log_weight[index], self.null[index], damping)
+        return self._each(lambda part: part[index])
 
-    def ratio(self, mass: Tensor, potential: Tensor, scaling: Tensor | None = None) -> Tensor:
-        """What a plain step multiplies the atoms by, given the plan's `mass` there; shapes (B, n).
+    def to(self, dtype: torch.dtype) -> Marginal:
+        """The same side in another precision."""
+        return self._each(lambda part: part.to(dtype))
 
-        The potential is `potential` + log `scaling`; it matters to unbalanced problems only.
-        """
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Marginal:
+        null, damping = (part if part is None else change(part) for part in (self.null, self.damping))
+        return Marginal(change(self.weight), change(self.log_weight), null, damping)
+
+    def filled(self, mass: Tensor) -> Tensor:
+        """The mass per unit of scaling, where atoms without mass have 1."""
+        return mass if self.null is None else mass + self.null
+
+    def target(self, mass: Tensor, potential: Tensor) -> Tensor:
+        """The scaling (B, n) that a plain step chooses, given the plan's `mass` at scaling 1 and `potential`."""
         exact = self.weight / mass
         if self.damping is None:
             return exact
-        if scaling is not None:
-            potential = potential + scaling.log()
         return exact**self.damping * ((self.damping - 1) * potential).exp()
+
+    def residual(self, mass: Tensor, potential: Tensor, scaling: Tensor | float = 1.0) -> Tensor:
+        """Mass (B,) that one more plain step would move; for a balanced problem the L1 error of the marginal."""
+        return (mass * (self.target(mass, potential) - scaling)).abs().sum(-1)
 
     def potential(self, log_mass: Tensor) -> Tensor:
         """The potential after a plain step, from the log of mass per weight that the plan has at potential 0."""
@@ -97,11 +114,7 @@ class Marginal:
 
     def live(self, potential: Tensor) -> Tensor:
         """The potential with 0 at the atoms without mass, which keeps them out of the way while iterating."""
-        return potential.masked_fill(self.null.bool(), 0.0)
-
-    def residual(self, mass: Tensor, potential: Tensor, scaling: Tensor | None = None) -> Tensor:
-        """Mass (B,) that one more plain step would move; for a balanced problem the L1 error of the marginal."""
-        return (mass * (self.ratio(mass, potential, scaling) - 1)).abs().sum(-1)
+        return potential if self.null is None else potential.masked_fill(self.null.bool(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -112,15 +125,14 @@ class Problems:
     rows: Marginal
     columns: Marginal
 
-    def take(self, index: Tensor) -> Problems:
+    def take(self, index: Tensor | slice) -> Problems:
         """The problems at `index`."""
         return Problems(self.cost[index], self.rows.take(index), self.columns.take(index))
 
-    def log_plan(self, f: Tensor, g: Tensor) -> Tensor:
-        """log P (B, n, m) of potentials F (B, n) and G (B, m)."""
-        return (
-            (f + self.rows.log_weight).unsqueeze(-1) + (g + self.columns.log_weight).unsqueeze(-2) - self.cost
-        )
+    def plan(self, f: Tensor, g: Tensor, work: Tensor | None = None) -> Tensor:
+        """P (B, n, m) of potentials F (B, n) and G (B, m), written into `work` if given."""
+        left = torch.sub((f + self.rows.log_weight).unsqueeze(-1), self.cost, out=work)
+        return left.add_((g + self.columns.log_weight).unsqueeze(-2)).exp_()
 
     def update_rows(self, g: Tensor) -> Tensor:
         """The plain log-domain step F <- F(G)."""
@@ -136,20 +148,20 @@ class Problems:
 
     def residual(self, plan: Tensor, f: Tensor, g: Tensor) -> Tensor:
         """Mass (B,) that a further step on either side would move: the summed L1 errors of the marginals."""
-        rows = self.rows.residual(plan.sum(-1) + self.rows.null, f)
-        return rows + self.columns.residual(plan.sum(-2) + self.columns.null, g)
+        rows = self.rows.residual(self.rows.filled(plan.sum(-1)), f)
+        return rows + self.columns.residual(self.columns.filled(plan.sum(-2)), g)
 
-    def start(self) -> tuple[Tensor, Tensor]:
-        """Potentials after one plain step from zero; no entry of their plan exceeds the weights."""
-        g = self.columns.live(self.update_columns(torch.zeros_like(self.rows.weight)))
-        return self.rows.live(self.update_rows(g)), g
+    def start(self, work: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Potentials at which max_j (F + G - M)_ij = 0 = max_i (F + G - M)_ij, so that no row or column is lost."""
+        f = self.cost.amin(-1)
+        return f, torch.sub(self.cost, f.unsqueeze(-1), out=work).amin(-2)
 
     def finish(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """The potentials with those of the atoms without mass put in."""
-        rows, columns = self.rows.null.bool(), self.columns.null.bool()
-        if rows.any() or columns.any():
-            f = torch.where(rows, self.update_rows(g), f)
-            g = torch.where(columns, self.update_columns(f), g)
+        if self.rows.null is not None:
+            f = torch.where(self.rows.null.bool(), self.update_rows(g), f)
+        if self.columns.null is not None:
+            g = torch.where(self.columns.null.bool(), self.update_columns(f), g)
         return f, g
 
     def log_steps(
@@ -159,57 +171,95 @@ class Problems:
         for _ in range(steps):
             f = f + omega * (self.rows.live(self.update_rows(g)) - f)
             g = g + omega * (self.columns.live(self.update_columns(f)) - g)
-        return f, g, self.residual(self.log_plan(f, g).exp(), f, g)
+        return f, g, self.residual(self.plan(f, g), f, g)
 
 
 class _Absorbed:
-    """The plan P^0 of potentials (F^0, G^0), and the scalings u, v gathered since then."""
+    """The plans P^0 of the problems `held`, at potentials (F^0, G^0), and the scalings u, v gathered since then."""
 
-    def __init__(self, problems: Problems, f: Tensor, g: Tensor) -> None:
-        self.problems, self.f, self.g = problems, f, g
-        self.plan = problems.log_plan(f, g).exp_()
-        self.u, self.v = torch.ones_like(f), torch.ones_like(g)
-        self.limit = _RANGE * math.log(torch.finfo(f.dtype).max)
+    def __init__(self, problems: Problems, held: Tensor, f: Tensor, g: Tensor, work: Tensor) -> None:
+        self.problems, self.held, self.work = problems, held, work
+        balanced = problems.rows.damping is None and problems.columns.damping is None
+        self.dtype = torch.float32 if balanced else f.dtype
+        self.absorb(f, g)
 
-    def keep(self, index: Tensor, problems: Problems) -> None:
-        """Go on with the problems at `index` only."""
-        self.problems, self.plan = problems, self.plan[index]
+    def absorb(self, f: Tensor, g: Tensor) -> None:
+        """Form the plans anew at (f, g)."""
+        part = self.problems if len(self.held) == len(self.problems.cost) else self.problems.take(self.held)
+        self.rows, self.columns, self.f, self.g = part.rows.to(self.dtype), part.columns.to(self.dtype), f, g
+        self.plan = part.plan(f, g, self.work[: len(f)]).to(self.dtype)
+        self.u, self.v = torch.ones_like(f, dtype=self.dtype), torch.ones_like(g, dtype=self.dtype)
+        self.limit = _RANGE * math.log(torch.finfo(self.dtype).max)
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with the held problems at `index` only."""
+        self.held, self.plan = self.held[index], self.plan[index]
+        self.rows, self.columns = self.rows.take(index), self.columns.take(index)
         self.f, self.g, self.u, self.v = self.f[index], self.g[index], self.u[index], self.v[index]
-
-    def _rows(self) -> Tensor:  # P^0 v; a vector from the left is the fast form of the batched product
-        return torch.baddbmm(self.problems.rows.null.unsqueeze(1), self.v.unsqueeze(1), self.plan.mT).squeeze(
-            1
-        )
-
-    def _columns(self) -> Tensor:  # u P^0
-        return torch.baddbmm(self.problems.columns.null.unsqueeze(1), self.u.unsqueeze(1), self.plan).squeeze(
-            1
-        )
 
     def steps(self, omega: Tensor, steps: int) -> Tensor:
         """`steps` steps by kernel products; returns the error (B,)."""
-        rows, columns = self.problems.rows, self.problems.columns
-        s = self._rows()
+        rows, columns, u, v, plan, transposed = (
+            self.rows,
+            self.columns,
+            self.u,
+            self.v,
+            self.plan,
+            self.plan.mT,
+        )
+        omega, relaxed = omega.to(self.dtype), bool((omega != 1).any())
+        s = rows.filled(
+            torch.bmm(v.unsqueeze(1), transposed).squeeze(1)
+        )  # a vector from the left is the fast form
         for _ in range(steps):
-            self.u = self.u * rows.ratio(self.u * s, self.f, self.u) ** omega
-            t = self._columns()
-            self.v = self.v * columns.ratio(self.v * t, self.g, self.v) ** omega
-            s = self._rows()
-        return rows.residual(self.u * s, self.f, self.u) + columns.residual(self.v * t, self.g, self.v)
+            target = rows.target(s, self.f)
+            u = torch.lerp(u, target, omega).maximum(_LEAST * target) if relaxed else target
+            t = columns.filled(torch.bmm(u.unsqueeze(1), plan).squeeze(1))
+            target = columns.target(t, self.g)
+            v = torch.lerp(v, target, omega).maximum(_LEAST * target) if relaxed else target
+            s = rows.filled(torch.bmm(v.unsqueeze(1), transposed).squeeze(1))
+        self.u, self.v = u, v
+        return rows.residual(s, self.f, u) + columns.residual(t, self.g, v)
 
     def segment(self, f: Tensor, g: Tensor, omega: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """`steps` steps from (f, g): potentials and error; in the log domain where the scalings leave their range."""
-        error = self.steps(omega, steps)
-        log_u, log_v = self.u.log(), self.v.log()
+        error = self.steps(omega, steps).to(f.dtype)
+        if self.dtype != f.dtype:
+            error = error.clamp_min(_COARSE)
+        log_u, log_v = self.u.to(f.dtype).log(), self.v.to(f.dtype).log()
         size = torch.maximum(log_u.abs().amax(-1), log_v.abs().amax(-1))
-        lost = (~(size <= self.limit)).nonzero().squeeze(-1)
         new_f, new_g = self.f + log_u, self.g + log_v
-        if len(lost):
-            steps_in_logs = self.problems.take(lost).log_steps(f[lost], g[lost], 1.0, steps)
-            new_f[lost], new_g[lost], error[lost] = steps_in_logs
-        if not bool((size <= self.limit / 4).all()):
-            self.__init__(self.problems, new_f, new_g)  # type: ignore[misc]
+        if not bool((size <= self.limit / 2).all()):
+            lost = (~(size <= self.limit)).nonzero().squeeze(-1)
+            if len(lost):
+                part = self.problems.take(self.held[lost])
+                new_f[lost], new_g[lost], error[lost] = part.log_steps(f[lost], g[lost], 1.0, steps)
+            self.absorb(new_f, new_g)
         return new_f, new_g, error
+
+    def refine(self, f: Tensor, g: Tensor) -> None:
+        """Go on from (f, g) in the full precision."""
+        if self.dtype != f.dtype:
+            self.dtype = f.dtype
+            self.absorb(f, g)
+
+
+class _Logs:
+    """The same without products: every step of the problems `held` in the log domain."""
+
+    def __init__(self, problems: Problems, held: Tensor) -> None:
+        self.problems, self.held = problems, held
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with the held problems at `index` only."""
+        self.problems, self.held = self.problems.take(index), self.held[index]
+
+    def segment(self, f: Tensor, g: Tensor, omega: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`steps` steps from (f, g): potentials and error."""
+        return self.problems.log_steps(f, g, omega, steps)
+
+    def refine(self, f: Tensor, g: Tensor) -> None:
+        """Nothing to do: the precision is full from the start."""
 
 
 class _Relaxation:
@@ -247,44 +297,56 @@ class Scaling:
 
 
 @torch.no_grad()
-def solve(problems: Problems, *, tolerance: float, max_iterations: int, products: bool) -> Scaling:
+def solve(
+    problems: Problems, work: Tensor, *, tolerance: float, max_iterations: int, products: bool
+) -> Scaling:
     """Iterate every problem of the batch until its own error is at most `tolerance`.
 
     Args:
         problems: the batch.
+        work: memory (B, n, m) to overwrite (large tensors are costly to allocate).
         tolerance: the summed L1 errors of both marginals (unbalanced: the mass one more step would move).
         max_iterations: steps after which a problem is left as it is.
         products: take steps by kernel products where the floating-point range allows, else in the log domain.
     """
-    whole = problems
-    f, g = problems.start()
-    result = Scaling(f.clone(), g.clone(), torch.zeros(len(f), dtype=torch.long, device=f.device))
-    active = torch.arange(len(f), device=f.device)
-    held = _Absorbed(problems, f, g) if products else None
-    relaxation = _Relaxation(f)
-    taken = 0
-    while len(active) and taken < max_iterations:
-        steps = min(_WARM_UP if taken < 2 * _WARM_UP else _SEGMENT, max_iterations - taken)
-        advance = problems.log_steps if held is None else held.segment
-        f, g, error = advance(f, g, relaxation.omega, steps)
+    f, g = problems.start(work)
+    f, g = problems.rows.live(f), problems.columns.live(g)
+    everything = torch.arange(len(f), device=f.device)
+    final_f, final_g, iterations = f.clone(), g.clone(), torch.zeros_like(everything)
+    going = torch.ones_like(
+        everything, dtype=torch.bool
+    )  # of the held problems, those that have not converged
+    loop = _Absorbed(problems, everything, f, g, work) if products else _Logs(problems, everything)
+    relaxation, taken, lengths = _Relaxation(f), 0, iter(_SEGMENTS)
+    length = 0
+    while bool(going.any()) and taken < max_iterations:
+        length = next(lengths, length)
+        steps = min(length, max_iterations - taken)
+        f, g, error = loop.segment(f, g, relaxation.omega, steps)
         taken += steps
         relaxation.observe(error, steps)
-        result.f[active], result.g[active], result.iterations[active] = f, g, taken
-        on = (~(error <= tolerance)).nonzero().squeeze(-1)
-        if len(on) < len(active):
-            active, problems, f, g = active[on], problems.take(on), f[on], g[on]
+        now = loop.held[going]
+        final_f[now], final_g[now], iterations[now] = f[going], g[going], taken
+        going &= ~(error <= tolerance)
+        if bool((error[going] <= _COARSE).any()):
+            loop.refine(f, g)
+        if going.sum() <= _CROWDED * len(going):
+            on = going.nonzero().squeeze(-1)
+            f, g, going = f[on], g[on], going[on]
+            loop.keep(on)
             relaxation.keep(on)
-            if held is not None:
-                held.keep(on, problems)
-    return Scaling(*whole.finish(result.f, result.g), result.iterations)
+    return Scaling(*problems.finish(final_f, final_g), iterations)
 
 
 def unroll(problems: Problems, *, tolerance: float, max_iterations: int) -> Scaling:
     """Plain log-domain steps that autograd can follow, for the whole batch until its last problem converges."""
-    f, g = problems.start()
+    f, g = (
+        problems.rows.live(torch.zeros_like(problems.rows.weight)),
+        torch.zeros_like(problems.columns.weight),
+    )
     taken = 0
     while taken < max_iterations:
-        steps = min(_SEGMENT, max_iterations - taken)
+        steps = min(_SEGMENTS[-1], max_iterations - taken)
         f, g, error = problems.log_steps(f, g, 1.0, steps)
         taken += steps
         if bool((error <= tolerance).all()):

@@ -44,6 +44,7 @@ from creo.errors import OptionError, suggestion
 
 _METHODS = ("products", "log")
 _GRADIENTS = ("envelope", "unrolled")
+_BLOCK = 2**19  # entries of the plans that are iterated together on a CPU: what its cache holds
 
 
 @dataclass(frozen=True)
@@ -145,31 +146,58 @@ def with_changes(options: Entropic | None, changes: dict[str, Any]) -> Entropic:
 
 
 def _solve(cost: Tensor, a: Tensor, b: Tensor, scale: Tensor, options: Entropic) -> Transport:
-    """Flatten the batch, solve in units of epsilon, give everything its shape and unit back."""
+    """Flatten the batch, solve it block by block, give everything its shape back."""
     batch, (n, m) = cost.shape[:-2], cost.shape[-2:]
     epsilon = (options.epsilon * scale).reshape(-1, 1)
     reach = None if options.reach is None else (options.reach * scale).reshape(-1, 1)
     flat = cost.reshape(-1, n, m), a.reshape(-1, n), b.reshape(-1, m)
-    with torch.set_grad_enabled(options.gradient == "unrolled" and torch.is_grad_enabled()):
-        problems = _problems(*flat, epsilon, reach)
-        scaling = _scalings(problems, options)
-        plan = problems.log_plan(scaling.f, scaling.g).exp()
-        potentials = epsilon * scaling.f, epsilon * scaling.g
-        value, slopes = _dual(plan, *flat[1:], *potentials, epsilon, reach)
-        price = (plan * flat[0]).sum((-1, -2))
-    if options.gradient == "envelope":
-        value = envelope(value, (plan, flat[0]), (slopes[0], flat[1]), (slopes[1], flat[2]))
-    error = problems.residual(plan.detach(), scaling.f.detach(), scaling.g.detach())
+    size = max(1, _BLOCK // (n * m)) if cost.device.type == "cpu" else len(epsilon)
+    unrolled = options.gradient == "unrolled"
+    work = None if unrolled else cost.new_empty(len(epsilon), n, m)  # autograd follows no writing into memory
+    blocks = []
+    for i in range(0, len(epsilon), size):
+        block = slice(i, i + size)
+        inputs = [part if part is None else part[block] for part in (*flat, epsilon, reach, work)]
+        blocks.append(_solve_block(*inputs, options=options))  # type: ignore[arg-type]
+    plans = [parts.pop("plan") for parts in blocks]
+    parts = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+    plan = torch.cat(plans) if work is None else work
     return Transport(
-        value=value.reshape(batch),
-        cost=price.reshape(batch),
+        value=parts["value"].reshape(batch),
+        cost=parts["price"].reshape(batch),
         plan=plan.reshape(*batch, n, m),
-        potentials=(potentials[0].reshape(*batch, n), potentials[1].reshape(*batch, m)),
+        potentials=(parts["f"].reshape(*batch, n), parts["g"].reshape(*batch, m)),
         epsilon=epsilon.reshape(batch),
-        iterations=scaling.iterations.reshape(batch),
-        error=error.reshape(batch),
-        converged=(error <= options.tolerance_for(cost.dtype)).reshape(batch),
+        iterations=parts["iterations"].reshape(batch),
+        error=parts["error"].reshape(batch),
+        converged=(parts["error"] <= options.tolerance_for(cost.dtype)).reshape(batch),
     )
+
+
+def _solve_block(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    epsilon: Tensor,
+    reach: Tensor | None,
+    work: Tensor | None,
+    *,
+    options: Entropic,
+) -> dict[str, Tensor]:
+    """The parts of the result for problems (B, n, m); the plan is written into `work` if given."""
+    with torch.set_grad_enabled(work is None and torch.is_grad_enabled()):
+        problems = _problems(cost, a, b, epsilon, reach)
+        scaling = _scalings(problems, work, options)
+        plan = problems.plan(scaling.f, scaling.g, work)
+        f, g = epsilon * scaling.f, epsilon * scaling.g
+        value, (slope_a, slope_b) = _dual(plan, a, b, f, g, epsilon, reach)
+        price = torch.einsum("bij,bij->b", plan, cost)
+    if work is not None:
+        value = envelope(value, (plan, cost), (slope_a, a), (slope_b, b))
+    with torch.no_grad():
+        error = problems.residual(plan, scaling.f, scaling.g)
+    parts = {"f": f, "g": g, "plan": plan, "value": value, "price": price, "error": error}
+    return parts | {"iterations": scaling.iterations}
 
 
 def _problems(cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, reach: Tensor | None) -> Problems:
@@ -179,12 +207,14 @@ def _problems(cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, reach: Tensor
     return Problems(cost / epsilon.unsqueeze(-1), Marginal.of(a, damping), Marginal.of(b, damping))
 
 
-def _scalings(problems: Problems, options: Entropic) -> Scaling:
+def _scalings(problems: Problems, work: Tensor | None, options: Entropic) -> Scaling:
     # aim a little lower: the rounding of f + g - C must not lift the finished plan's error above the tolerance
     tolerance, limit = 0.9 * options.tolerance_for(problems.cost.dtype), int(options.max_iterations)
-    if options.gradient == "unrolled":
+    if work is None:
         return unroll(problems, tolerance=tolerance, max_iterations=limit)
-    return solve(problems, tolerance=tolerance, max_iterations=limit, products=options.method == "products")
+    return solve(
+        problems, work, tolerance=tolerance, max_iterations=limit, products=options.method == "products"
+    )
 
 
 def _dual(
