@@ -1,0 +1,152 @@
+r"""Coupling layers: one part of x sets the parameters of an elementwise map of the other part.
+
+    y_a = x_a,        y_b = g(x_b; h),   h = network(x_a, e)
+
+The Jacobian is triangular, so log |det| is the sum of log |dg/dx_b|; the inverse needs no inverse of the network, and
+both directions cost one evaluation of it. A mask says which entries of an event are kept (a); the rest (b) change.
+
+| elementwise map | y_b                  | log |dy/dx| | parameters |
+|-----------------|----------------------|-------------|------------|
+| `Affine`        | x exp(s) + t         | s           | s, t       |
+| `Additive`      | x + t                | 0           | t          |
+
+with s = bound * tanh(raw / bound): near 0 it is the raw output, and no stack of layers can overflow by one unlucky
+network output. Networks start at 0, so a fresh coupling is the identity.
+
+Sources: NICE (additive), Dinh, Krueger, Bengio 2015, https://arxiv.org/abs/1410.8516; RealNVP (affine, masks), Dinh,
+Sohl-Dickstein, Bengio 2017, https://arxiv.org/abs/1605.08803.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from creo.errors import OptionError
+from creo.flows.layer import Layer
+
+
+class Elementwise(Protocol):
+    """A family of monotone maps of the real line with `parameters` real parameters each."""
+
+    parameters: int
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, n), h (B, parameters, n): y and log dy/dx, both (B, n)."""
+
+    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """x and log dx/dy."""
+
+
+class Affine:
+    """y = x exp(s) + t with |s| < bound.
+
+    Args:
+        bound: limit of the log-scale.
+    """
+
+    parameters = 2
+
+    def __init__(self, bound: float = 2.0) -> None:
+        if not bound > 0:
+            raise OptionError(f"bound of the log-scale must be positive; received {bound}")
+        self.bound = bound
+
+    def _scale_shift(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        raw, t = h.unbind(1)
+        return self.bound * torch.tanh(raw / self.bound), t
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale, then shift."""
+        s, t = self._scale_shift(h)
+        return torch.addcmul(t, x, s.exp()), s
+
+    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift back, then scale back."""
+        s, t = self._scale_shift(h)
+        return (y - t) * (-s).exp(), -s
+
+
+class Additive:
+    """y = x + t; keeps volume."""
+
+    parameters = 1
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift."""
+        return x + h[:, 0], torch.zeros_like(x)
+
+    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift back."""
+        return y - h[:, 0], torch.zeros_like(y)
+
+
+class Coupling(Layer):
+    """A coupling layer on events of any shape. Both directions are equally fast.
+
+    Args:
+        mask: boolean, of the event's shape; True where entries are kept.
+        network: `(kept, changed * parameters)` -> a module that maps (B, kept) and an embedding to that many outputs.
+        elementwise: the map of the entries that change.
+
+    Raises:
+        OptionError: if the mask keeps all entries or none.
+    """
+
+    keep: Tensor
+    change: Tensor
+    order: Tensor
+
+    def __init__(
+        self,
+        mask: Tensor,
+        network: Callable[[int, int], nn.Module],
+        elementwise: Elementwise | None = None,
+    ) -> None:
+        super().__init__()
+        flat = mask.flatten().bool()
+        keep, change = flat.nonzero().squeeze(1), (~flat).nonzero().squeeze(1)
+        if not len(keep) or not len(change):
+            raise OptionError(
+                f"a coupling mask keeps some of the entries; this one keeps {len(keep)} of {len(flat)}"
+            )
+        self.register_buffer("keep", keep)
+        self.register_buffer("change", change)
+        self.register_buffer("order", torch.cat([keep, change]).argsort())
+        self.elementwise = Affine() if elementwise is None else elementwise
+        self.network = network(len(keep), len(change) * self.elementwise.parameters)
+
+    def _apply_to(self, x: Tensor, e: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        flat = x.flatten(1)
+        a, b = flat.index_select(1, self.keep), flat.index_select(1, self.change)
+        h = self.network(a, e).to(x.dtype).unflatten(1, (self.elementwise.parameters, -1))
+        b, log_slope = self.elementwise.inverse(b, h) if inverse else self.elementwise.forward(b, h)
+        y = torch.cat([a, b], 1).index_select(1, self.order)
+        return y.reshape_as(x), log_slope.sum(1)
+
+    def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change the entries that the mask does not keep."""
+        return self._apply_to(x, e, inverse=False)
+
+    def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change them back."""
+        return self._apply_to(y, e, inverse=True)
+
+
+def alternating_mask(shape: tuple[int, ...], index: int) -> Tensor:
+    """The mask of layer `index`: every other entry of a vector, the checkerboard of an image; parity by the index.
+
+    Every third pair of layers halves the event by rows instead (first half against second half of the flattened
+    event), so that neighbours also meet.
+    """
+    coordinates = torch.meshgrid(*(torch.arange(s) for s in shape[-2:]), indexing="ij")
+    plane = torch.stack(coordinates).sum(0)
+    position = torch.arange(math.prod(shape)).reshape(shape)
+    halves = position >= math.prod(shape) / 2
+    checker = (plane % 2 == 1).expand(shape) if math.prod(shape[-2:]) > 1 else halves
+    mask = halves if (index // 2) % 3 == 2 else checker
+    return mask ^ bool(index % 2)

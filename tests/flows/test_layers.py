@@ -1,0 +1,226 @@
+"""Every layer against autograd: its log-determinant in both directions, its inverse, far outside the data, on flat and
+image events, with and without a condition. A new layer joins by one line in LAYERS."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from creo.errors import OptionError
+from creo.flows import (
+    ActNorm,
+    Additive,
+    Affine,
+    Compose,
+    Coupling,
+    Gaussianise,
+    Permutation,
+    Standardise,
+    UniformDequantise,
+    alternating_mask,
+)
+from creo.nn import MLP
+from creo.spaces import Ordinal
+
+IMAGE = (2, 4, 4)
+LEVELS = Ordinal((5,), 4)
+
+
+def network(context: int = 0):
+    return partial(MLP, hidden=(16, 16), context=context, activation=torch.tanh)
+
+
+def coupling(shape, index=0, elementwise=None, context=0):
+    return Coupling(alternating_mask(shape, index), network(context), elementwise)
+
+
+def stack(shape, layers, context=0):
+    return Compose(
+        layer for i in range(layers) for layer in (ActNorm(shape), coupling(shape, i, None, context))
+    )
+
+
+LAYERS = {
+    "affine-coupling": (lambda: coupling((5,)), (5,)),
+    "affine-coupling-image": (lambda: coupling(IMAGE, 1), IMAGE),
+    "affine-coupling-halves": (lambda: coupling(IMAGE, 4), IMAGE),
+    "affine-coupling-condition": (lambda: coupling((5,), 0, None, 3), (5,)),
+    "additive-coupling": (lambda: coupling((5,), 0, Additive()), (5,)),
+    "permutation": (lambda: Permutation.random(5), (5,)),
+    "reverse": (lambda: Permutation.reverse(32), IMAGE),
+    "standardise": (lambda: Standardise(IMAGE), IMAGE),
+    "actnorm": (lambda: ActNorm((5,)), (5,)),
+    "stack": (lambda: stack((5,), 6), (5,)),
+    "stack-condition": (lambda: stack((3,), 3, 3), (3,)),
+    "gaussianise": (lambda: Gaussianise(LEVELS), (5,)),
+}
+
+
+def make(name):
+    """The layer in float64 with nothing left at its neutral start, a batch of inputs, and a context."""
+    torch.manual_seed(0)
+    build, shape = LAYERS[name]
+    layer = build().double()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    x = 4 * torch.rand(6, *shape, dtype=torch.float64)
+    if name in ("standardise", "gaussianise"):
+        layer.initialise(4 * torch.rand(200, *shape, dtype=torch.float64) ** 2)
+    e = torch.randn(6, 3, dtype=torch.float64) if "condition" in name else None
+    return layer, x, e
+
+
+def jacobian_log_det(f, x, e):
+    """log |det| of f at every sample, by autograd."""
+    out = []
+    for i in range(len(x)):
+        at = None if e is None else e[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(lambda v, at=at: f(v[None], at)[0].flatten(), x[i])
+        out.append(torch.linalg.slogdet(jacobian.flatten(1)).logabsdet)
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_log_det_both_ways_and_inverse(name):
+    layer, x, e = make(name)
+    y, log_det = layer.forward(x, e)
+    assert y.shape == (6, *layer.output_shape(x.shape[1:]))
+    torch.testing.assert_close(log_det, jacobian_log_det(layer.forward, x, e), rtol=0, atol=1e-9)
+    back, inverse_log_det = layer.inverse(y, e)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
+    torch.testing.assert_close(inverse_log_det, jacobian_log_det(layer.inverse, y, e), rtol=0, atol=1e-9)
+    assert len({*log_det.tolist()}) > 1 or name in (
+        "additive-coupling", "permutation", "reverse", "standardise", "actnorm",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n != "gaussianise"])
+def test_inverse_far_outside_the_data(name):
+    layer, x, e = make(name)
+    for far in (torch.full_like(x, 50.0), torch.full_like(x, -50.0)):
+        y, log_det = layer.forward(far, e)
+        assert log_det.isfinite().all()
+        torch.testing.assert_close(layer.inverse(y, e)[0], far, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradient_reaches_every_parameter(name):
+    layer, x, e = make(name)
+    z, log_det = layer.forward(x.requires_grad_(), e)
+    (z.square().sum() + log_det.square().sum()).backward()
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_thirty_two_couplings_stay_finite_at_any_input(dtype):
+    torch.manual_seed(0)
+    flow = stack((19,), 32).to(dtype)
+    with torch.no_grad():
+        for p in flow.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    x = torch.cat([torch.randn(8, 19), torch.full((2, 19), 50.0), torch.full((2, 19), -50.0)]).to(dtype)
+    y, log_det = flow.forward(x)
+    (y.square().sum() + log_det.sum()).backward()
+    assert y.isfinite().all()
+    assert log_det.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in flow.parameters())
+    x, log_det = flow.inverse(x)
+    assert x.isfinite().all()
+    assert log_det.isfinite().all()
+
+
+def test_a_fresh_coupling_with_a_zero_network_is_the_identity():
+    layer = Coupling(alternating_mask((4,), 0), partial(MLP, zero=True))
+    x = torch.randn(3, 4)
+    y, log_det = layer.forward(x)
+    assert torch.equal(y, x)
+    assert not log_det.any()
+
+
+@pytest.mark.parametrize("shape", [(2,), (5,), (1, 8, 8), (3, 4, 4), (2, 1), (4, 1, 1)])
+def test_masks_keep_something_swap_and_let_every_entry_change(shape):
+    masks = [alternating_mask(shape, i) for i in range(6)]
+    assert all(0 < m.sum() < m.numel() for m in masks)
+    assert all(torch.equal(masks[i], ~masks[i + 1]) for i in (0, 2, 4))
+
+
+def test_the_scale_is_bounded():
+    affine = Affine(1.5)
+    x, h = torch.ones(1, 3), torch.full((1, 2, 3), 1e9)
+    assert affine.forward(x, h)[1].max() <= 1.5
+    with pytest.raises(OptionError, match="received 0"):
+        Affine(0)
+
+
+def test_standardise_and_actnorm_start_at_zero_mean_and_unit_variance():
+    torch.manual_seed(0)
+    x = 100 + 7 * torch.randn(500, 3)
+    x[:, 2] = 5.0
+    for layer in (Standardise((3,)), ActNorm((3,))):
+        y = layer.initialise(x)
+        torch.testing.assert_close(y[:, :2].mean(0), torch.zeros(2), atol=1e-4, rtol=0)
+        torch.testing.assert_close(y[:, :2].std(0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+        assert y.isfinite().all()
+    assert len(list(ActNorm((3,)).parameters())) == 2
+    assert not list(Standardise((3,)).parameters())
+
+
+def test_composition_initialises_each_layer_with_what_arrives_at_it():
+    torch.manual_seed(0)
+    x = 3 + 2 * torch.randn(500, 2)
+    flow = Compose([Standardise((2,)), Coupling(alternating_mask((2,), 0), network()), ActNorm((2,))])
+    y = flow.initialise(x)
+    torch.testing.assert_close(y.std(0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    with pytest.raises(OptionError, match="at least one layer"):
+        Compose([])
+
+
+def test_dequantisation_is_uniform_in_the_cell_and_rounds_back():
+    torch.manual_seed(0)
+    layer = UniformDequantise(Ordinal((1,), 4))
+    x = torch.randint(0, 4, (4000, 1), dtype=torch.uint8)
+    y, log_det = layer.forward(x)
+    u = y - x
+    assert 0 <= float(u.min()) < float(u.max()) < 1
+    assert abs(float(u.mean()) - 0.5) < 4 * (1 / 12 / 4000) ** 0.5
+    assert torch.equal(layer.inverse(y)[0], x)
+    assert not log_det.any()
+    assert layer.inverse(torch.tensor([[-3.0], [9.0]]))[0].flatten().tolist() == [0, 3]
+    assert layer.double().forward(x)[0].dtype == torch.float64
+
+
+def test_gaussianised_marginals_are_the_histogram():
+    torch.manual_seed(0)
+    space = Ordinal((2,), 5)
+    x = torch.multinomial(torch.tensor([0.5, 0.1, 0.1, 0.25, 0.05]), 4000, replacement=True).reshape(-1, 2)
+    flow = Compose([UniformDequantise(space), Gaussianise(space)]).double()
+    z = flow.initialise(x)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    assert abs(float(z.mean())) < 0.05
+    assert abs(float(z.std()) - 1) < 0.05
+    z, log_det = flow.forward(x)
+    counts = torch.stack([torch.bincount(column, minlength=5) for column in x.T]).double()
+    histogram = ((counts + 1 / 5) / (2000 + 1)).log()
+    expected = histogram[0, x[:, 0]] + histogram[1, x[:, 1]]
+    torch.testing.assert_close(normal.log_prob(z).sum(1) + log_det, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gaussianise_round_trip_deep_into_both_tails(dtype):
+    layer = Gaussianise(Ordinal((1,), 3)).to(dtype)
+    layer.initialise(torch.tensor([[0.5]] * 1 + [[1.5]] * 9000 + [[2.5]] * 1).to(dtype))
+    z = torch.linspace(-4.5, 4.5, 181, dtype=dtype)[:, None]
+    y, log_det = layer.inverse(z)
+    assert log_det.isfinite().all()
+    assert (y.diff(dim=0) >= 0).all()
+    torch.testing.assert_close(layer.forward(y)[0], z, atol=1e-9 if dtype == torch.float64 else 0.05, rtol=0)
+    edges, log_det = layer.forward(torch.tensor([[0.0], [3.0]], dtype=dtype))
+    assert edges.isfinite().all()
+    assert log_det.isfinite().all()
+
+
+def test_permutation_refuses_what_is_none():
+    with pytest.raises(OptionError, match="permutation of 0..D-1"):
+        Permutation(torch.tensor([0, 0, 1]))
