@@ -152,6 +152,7 @@ def test_content_hash_sees_values_sizes_and_space() -> None:
     x = torch.randint(0, 8, (3000, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     changed = x.clone()
     changed[-1, 0] += 1
-    variants = [hash_of(x), hash_of(changed), hash_of(x[:-1]), hash_of(x, creo.Ordinal((2,), 10))]
+    fewer = torch.cat([x[:1500], x[1501:]])
+    variants = [hash_of(x), hash_of(changed), hash_of(fewer), hash_of(x, creo.Ordinal((2,), 10))]
     assert len(set(variants)) == 4
     assert hash_of(x.clone()) == variants[0]

@@ -136,8 +136,8 @@ def _points(points: np.ndarray[Any, Any], extent: tuple[float, float, float, flo
 
 def _lines(lines: list[str]) -> Image:
     """Samples of text, one below the other; line ends and other unprintable symbols are shown by a sign."""
-    from PIL import Image as pil
     from matplotlib import get_data_path
+    from PIL import Image as pil
     from PIL import ImageDraw, ImageFont
 
     # matplotlib brings a font of fixed width with most of the world's letters
