@@ -33,6 +33,7 @@ CASES = {
     "binary-random": (Ordinal((3, 3), 2), None, {"hidden": (40,), "order": "random"}),
     "levels-conditional": (Ordinal((1, 2, 3), 3), Categories(4), {"hidden": (40, 30), "coding": "onehot"}),
     "levels-scaled": (Ordinal((2, 3), 3), Continuous((2,)), {"hidden": (33, 50, 20), "coding": "scaled"}),
+    "levels-logistic": (Ordinal((5,), 3), None, {"hidden": (40,), "head": "logistic", "components": 2}),
     "tokens": (Tokens(4, 5), None, {"hidden": (64, 64), "order": "random"}),
     "one-variable": (Ordinal((1,), 4), Categories(4), {"hidden": (8,)}),
     "fewer-units-than-variables": (Ordinal((6,), 3), None, {"hidden": (3, 2)}),

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from creo.autoregressive.decoding import ancestral, complete
-from creo.distributions.heads import Adjacent, Categorical, DiscreteHead
+from creo.distributions.heads import DiscreteHead, head_for
 from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel, Sequential, TrainingDefaults
 from creo.nn import ConditionEmbedding
@@ -31,8 +31,10 @@ from creo.spaces import Ordinal, Space, Tokens
 
 CodingName = Literal["auto", "thermometer", "onehot", "scaled"]
 
-#: Ordered levels are coded by a thermometer up to this many, by one number above.
-THERMOMETER_LEVELS = 32
+TableName = Literal["auto", "categorical", "adjacent", "logistic"]
+
+#: Up to this many ordered levels, each has its own number in the code and its own parameter in the head.
+FEW_LEVELS = 32
 
 
 class Coding:
@@ -111,6 +113,8 @@ class MADE(GenerativeModel, Sequential):
         order: Literal["raster", "random"] = "raster",
         order_seed: int = 0,
         coding: CodingName = "auto",
+        head: TableName = "auto",
+        components: int = 5,
         dropout: float = 0.5,
         width: int = 32,
     ) -> Self:
@@ -124,24 +128,28 @@ class MADE(GenerativeModel, Sequential):
             order_seed: which random permutation.
             coding: how the network sees a variable: onehot, thermometer (one number per threshold), scaled (one
                 number in [-1, 1]), or auto: onehot for tokens, thermometer up to 32 levels, scaled above.
+            head: how the network gives the probabilities of the levels: categorical (a logit each), adjacent (the
+                log-odds of neighbouring levels), logistic (discretised, mixture), or auto: categorical for
+                tokens, adjacent up to 32 levels, logistic above.
+            components: logistics in the mixture of the logistic head.
             dropout: probability of dropping a hidden unit in training.
             width: size of the condition's embedding.
         """
         if not isinstance(space, Ordinal | Tokens):
             raise SpaceError(f"MADE models Ordinal and Tokens; received {space}")
-        head = Adjacent(space.levels) if isinstance(space, Ordinal) else Categorical(space.size)
-        code = Coding(_coding_name(space, coding), head.levels)
+        of_variable = _head(space, head, components)
+        code = Coding(_coding_name(space, coding), of_variable.levels)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
         network = MaskedMLP(
             space.dims,
             code.size,
-            head.size,
+            of_variable.size,
             hidden=hidden or (min(max(8 * space.dims, 256), 2048),),
             context=0 if embedding is None else width,
             dropout=dropout,
         )
         permutation = _order(space.dims, order, order_seed)
-        return cls(space, network, code, head, permutation, condition=condition, embedding=embedding)
+        return cls(space, network, code, of_variable, permutation, condition=condition, embedding=embedding)
 
     def training_defaults(self) -> TrainingDefaults:
         return TrainingDefaults(batch_size=128, lr=1e-3, weight_decay=0.3, ema=0.99)
@@ -200,7 +208,16 @@ def _coding_name(space: Ordinal | Tokens, coding: str) -> str:
         return "onehot"
     if coding != "auto":
         return coding
-    return "thermometer" if space.levels <= THERMOMETER_LEVELS else "scaled"
+    return "thermometer" if space.levels <= FEW_LEVELS else "scaled"
+
+
+def _head(space: Ordinal | Tokens, name: TableName, components: int) -> DiscreteHead:
+    if name == "auto" and isinstance(space, Ordinal):
+        name = "adjacent" if space.levels <= FEW_LEVELS else "logistic"
+    head = head_for(space, name, components=components)
+    if not isinstance(head, DiscreteHead):
+        raise OptionError(f"MADE needs a table of levels; received head {name!r}")
+    return head
 
 
 def _order(dims: int, order: str, seed: int) -> Tensor:
