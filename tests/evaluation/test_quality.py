@@ -26,6 +26,8 @@ def test_samples_of_the_truth_are_at_the_floor(reference):
         found = values(reference, torch.randn(400, 2))
     assert abs(found["MMD2"].value) < 4 * found["MMD2"].stderr
     assert abs(found["C2ST"].value - 0.5) < 4 * found["C2ST"].stderr
+    assert found["precision"].value > 0.9
+    assert found["recall"].value > 0.9
     floor = reference.floor
     assert abs(floor["MMD2"].value) < 4 * floor["MMD2"].stderr
     assert abs(floor["C2ST"].value - 0.5) < 4 * floor["C2ST"].stderr
@@ -38,6 +40,10 @@ def test_shifted_and_stretched_samples_are_far(reference, mean, scale):
     assert found["MMD2"].value > 6 * found["MMD2"].stderr
     assert found["C2ST"].value > 0.5 + 4 * found["C2ST"].stderr
     assert found["MMD2"] > reference.floor["MMD2"]
+    # Gaussians: |m|^2 + d (1 - s)^2, plus what a finite sample adds
+    assert found["FD"].value == pytest.approx(2 * mean**2 + 2 * (1 - scale) ** 2, rel=0.25)
+    assert found["FD"] > reference.floor["FD"]
+    assert reference.floor["precision"].better_than(found["precision"])
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7])

@@ -101,9 +101,10 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
-def _svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
+def _svg(width: float, height: float, parts: Sequence[str], label: str, *, small: bool = False) -> str:
+    size = f' style="max-width:{width:.0f}px;min-width:0"' if small else ""
     return (
-        f'<div class="chart"><svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f'<div class="chart"><svg{size} viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'aria-label="{escape(label, quote=True)}">{"".join(parts)}</svg></div>'
     )
 
@@ -180,6 +181,31 @@ def _spread(
         moved.append((max(y, moved[-1][0] + gap) if moved else max(y, low), name, series))
     over = moved[-1][0] - high if moved else 0.0
     return [(y - max(0.0, over), name, series) for y, name, series in moved]
+
+
+def plane(
+    points: Sequence[tuple[str, float, float, int]], *, x_title: str, y_title: str, width: float = 560
+) -> str:
+    """Named points (name, x, y, series) in the unit square; series -1 is a reference. Names stand at the right."""
+    left, right, top, bottom = 52.0, width - 200, 28.0, width - 252
+    across, up = Axis(0.0, 1.0, left, right), Axis(0.0, 1.0, bottom, top)
+    parts = [_text(left, 14, y_title, "strong"), _text(right, bottom + 34, x_title, "strong", "end")]
+    for tick in across.ticks(5):
+        parts += [
+            _line(across(tick), top, across(tick), bottom, "tick"),
+            _line(left, up(tick), right, up(tick), "tick"),
+        ]
+        parts.append(_text(across(tick), bottom + 16, number(tick), "muted small", "middle"))
+        parts.append(_text(left - 8, up(tick) + 4, number(tick), "muted small", "end"))
+    shown = {(name, series): (across(x), up(y)) for name, x, y, series in points if math.isfinite(x + y)}
+    places = [(y, name, series) for (name, series), (_, y) in shown.items()]
+    for label_y, name, series in _spread(places, 16, top, bottom):
+        x, y = shown[name, series]
+        kind = f"s{series % SERIES}" if series >= 0 else "reference"
+        parts.append(f'<path d="M{x:.1f} {y:.1f} L{right + 6:.1f} {label_y:.1f} h6" class="leader"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="{kind}"/>')
+        parts.append(_text(right + 16, label_y + 4, _short(name), f"{kind} name"))
+    return _svg(width, width - 210, parts, f"{y_title} against {x_title}", small=True)
 
 
 def curve_top(curves: Sequence[Curve], reference: float | None) -> float:

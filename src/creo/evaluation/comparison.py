@@ -33,6 +33,14 @@ COLUMNS = {
     "parameters": "parameters",
     "training time": "training, s",
 }
+#: Further values that have a place of their own in the report.
+ASIDE = {
+    "FD": "FD",
+    "precision": "precision",
+    "recall": "recall",
+    "distance ratio": "distance ratio",
+    "copies": "copies",
+}
 _UNMARKED = ("parameters", "training time", "distance ratio", "copies")
 
 

@@ -6,7 +6,7 @@ What is asked depends on what is there:
 |---------------------------------------------|--------------------------------------------------|
 | NLL, bits/dim                               | a likelihood (else the row says why there is none) |
 | KL(truth, model)                            | the same, and data whose own density is known    |
-| MMD2, C2ST against the held-out data        | nothing                                          |
+| MMD2, C2ST, FD, precision, recall against the held-out data | nothing                          |
 | their floor, distance ratio, copies, pairs  | the training set (`split.parent`, or `train=`)   |
 | parameters, ms/sample                       | nothing                                          |
 | training time                               | the run (`training=`)                            |
@@ -33,7 +33,7 @@ from creo.evaluation.likelihood import evaluating, likelihood_values
 from creo.evaluation.machine import machine
 from creo.evaluation.memorisation import Memorisation, memorisation
 from creo.evaluation.pictures import extent_of, pair_picture, picture
-from creo.evaluation.quality import Reference
+from creo.evaluation.quality import NAMES, Reference
 from creo.evaluation.value import Value, missing
 from creo.model import GenerativeModel, seeded
 from creo.spaces import Space
@@ -304,7 +304,7 @@ def _sampled(
     try:
         samples = draw(model, len(reference.x), c, batch_size=batch_size, seed=seed)
     except CreoError as error:
-        return [missing(name, str(error)) for name in ("MMD2", "C2ST", "sampling")], {}
+        return [missing(name, str(error)) for name in (*NAMES, "sampling")], {}
     values, shown = sample_values(samples, reference, model.space, pictures=pictures)
     some = None if c is None else c[torch.arange(64) % len(c)]
     return [*values, sampling_speed(model, c=some, seed=seed)], shown

@@ -1,6 +1,6 @@
 r"""How far samples are from the data, for every model on every space, with or without a likelihood.
 
-Two distances between model samples and held-out data, both on standardised features (`features.py`):
+Distances between model samples and held-out data, both on standardised features (`features.py`):
 
 - **MMD2**: the unbiased squared maximum mean discrepancy with a Gaussian kernel, which is 0 iff the distributions
   are equal. The bandwidth is the median distance between held-out samples, so it is the same for every model. Its
@@ -10,6 +10,10 @@ Two distances between model samples and held-out data, both on standardised feat
 
 - **C2ST**: the held-out accuracy of a classifier (two layers of 64) trained to tell samples from data; 0.5 means it
   cannot, 1 that it always can.
+
+and the classical three: **FD**, the Frechet distance between Gaussians with the same moments (`frechet.py`; biased
+upwards by about c/n, so it compares at equal n only), **precision** and **recall** (`prdc.py`, k = 5): how much of
+what the model draws is near data, and how much of the data is near what it draws.
 
 A finite training set differs from a finite test set too: `Reference.floor` is what the training data themselves
 would score in the model's place. A model at the floor is as good as more data; below it lies only luck.
@@ -33,7 +37,12 @@ from creo.divergences.mmd import mmd2
 from creo.divergences.two_sample import classifier_two_sample_test
 from creo.errors import DataError
 from creo.evaluation.features import Extractor
+from creo.evaluation.frechet import FrechetReference
+from creo.evaluation.prdc import prdc
 from creo.evaluation.value import Value, missing
+
+NAMES = ("MMD2", "C2ST", "FD", "precision", "recall")
+NEIGHBOURS = 5
 
 
 def witness(kernel: Kernel, z: Tensor, x: Tensor, y: Tensor, *, block: int = 1024) -> Tensor:
@@ -96,9 +105,21 @@ class Reference:
         rows = torch.randperm(len(self.train_features), generator=generator)[: len(self.features)]
         return {v.name: v for v in self.distances(self.train_features[rows])}
 
+    @cached_property
+    def moments(self) -> FrechetReference:
+        """What Frechet distances are measured to."""
+        return FrechetReference.of(self.features)
+
     def distances(self, features: Tensor) -> list[Value]:
-        """MMD2 and C2ST of sample features (m, d) against the held-out ones."""
-        return [self._mmd2(features), self._c2st(features)]
+        """The values named `NAMES` of sample features (m, d) against the held-out ones."""
+        common = self._common(len(features))
+        frechet = Value("FD", self.moments.distance(features), **common)
+        found = prdc(self.features, features, k=NEIGHBOURS)
+        shares = [("precision", found.precision, found.m), ("recall", found.recall, found.n)]
+        return [self._mmd2(features), self._c2st(features), frechet] + [
+            Value(name, share, better="higher", stderr=math.sqrt(share * (1 - share) / n), **common)
+            for name, share, n in shares
+        ]
 
     def _common(self, m: int) -> dict[str, Any]:
         protocol = {"features": self.extractor.name, "key": self.extractor.key, "samples": m}
@@ -126,8 +147,8 @@ class Reference:
         )
 
     def judge(self, samples: Tensor) -> list[Value]:
-        """MMD2 and C2ST of raw samples (m, *shape); rows without a number, and why, if they cannot be judged."""
+        """Distances of raw samples (m, *shape); rows without a number, and why, if they cannot be judged."""
         try:
             return self.distances(self.extractor(samples))
         except DataError as error:
-            return [missing(name, str(error), **self._common(len(samples))) for name in ("MMD2", "C2ST")]
+            return [missing(name, str(error), **self._common(len(samples))) for name in NAMES]

@@ -14,8 +14,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from creo.evaluation.charts import SERIES, Curve, Dots, Panel, dot_panels, line_chart
-from creo.evaluation.comparison import COLUMNS, Across, Comparison
+from creo.evaluation.charts import SERIES, Curve, Dots, Panel, dot_panels, line_chart, plane
+from creo.evaluation.comparison import ASIDE, COLUMNS, Across, Comparison
+from creo.evaluation.value import number
 
 _HINTS = {
     "NLL": "lower is better",
@@ -23,13 +24,18 @@ _HINTS = {
     "KL": "0 is perfect",
     "MMD2": "0 is perfect",
     "C2ST": "0.5 is perfect, 1 worst",
+    "FD": "0 is perfect",
+    "precision": "near data",
+    "recall": "of the data",
     "distance ratio": "1 is new, 0 is copied",
     "copies": "share of samples",
     "sampling": "64 at once",
     "parameters": "",
     "training time": "wall clock",
 }
+_FIDELITY = ("FD", "precision", "recall")
 _MEMORY = ("distance ratio", "copies")
+_TIMES = ("sampling", "training time")  # shown without spread: it is the machine's, not the model's
 _SIGNS = (
     "<b>=</b> (no sign): the number itself. <b>&le;</b>: an upper bound; the true value is at most this, so among "
     "bounds the lowest is the best <i>guarantee</i>, and a bound above another number does not show that the model "
@@ -96,7 +102,8 @@ def _cell(across: Across | None, best: bool) -> str:
         why = escape(across.value.note, quote=True) if across else ""
         return f'<td class="muted" title="{why}">none</td>' if across else "<td></td>"
     kind = ' class="best" title="best of this column"' if best else ""
-    value, mark, spread = signed(across.text).partition(" &plusmn; ")
+    text = across.text if across.value.name not in _TIMES else number(across.value.value)
+    value, mark, spread = signed(text).partition(" &plusmn; ")
     return f"<td{kind}>{value}{f' <small>&plusmn; {spread}</small>' if mark else ''}</td>"
 
 
@@ -121,8 +128,8 @@ def _floor_row(comparison: Comparison, columns: Sequence[str]) -> str:
 
 def table(comparison: Comparison, columns: Sequence[str]) -> str:
     """A row per model, the best of each comparable column marked, and the floor."""
-    names = COLUMNS | dict.fromkeys(_MEMORY, "")
-    heads = "".join(f"<th>{escape(names[c] or c)}<small>{escape(_HINTS[c])}</small></th>" for c in columns)
+    names = COLUMNS | ASIDE
+    heads = "".join(f"<th>{escape(names[c])}<small>{escape(_HINTS[c])}</small></th>" for c in columns)
     rows = "\n".join(_row(comparison, label, columns) for label in comparison.labels)
     return (
         f'<div class="wide"><table><thead><tr><th>model</th>{heads}</tr></thead>\n<tbody>\n{rows}\n'
@@ -238,6 +245,26 @@ def _samples(comparison: Comparison) -> str:
     return _grid(first + _gallery(comparison, "samples"))
 
 
+def _fidelity(comparison: Comparison) -> str:
+    """Precision against recall, and a table of them."""
+    points = []
+    for i, label in enumerate(comparison.labels):
+        values = comparison.values(label)
+        if "precision" in values and "recall" in values:
+            points.append((label, values["precision"].value.value, values["recall"].value.value, i))
+    floors = comparison.floor("precision"), comparison.floor("recall")
+    if floors[0] and floors[1]:
+        points.append(("training data", floors[0].value, floors[1].value, -1))
+    if not points:
+        return ""
+    what = (
+        "Precision: the share of samples that lie near held-out data (fidelity). Recall: the share of held-out data "
+        "that lie near samples (diversity). The best corner is the upper right."
+    )
+    chart = plane(points, x_title="precision", y_title="recall")
+    return paragraph(what, "notes") + chart + table(comparison, _FIDELITY)
+
+
 def _neighbours(comparison: Comparison) -> str:
     columns = [c for c in _MEMORY if any(c in comparison.values(label) for label in comparison.labels)]
     if not columns:
@@ -305,6 +332,7 @@ def comparison_report(comparison: Comparison) -> str:
             section("At a glance", glance(comparison)),
             section("Samples beside real data", _samples(comparison)),
             section("Learning curves", learning_curves(comparison)),
+            section("Fidelity and diversity", _fidelity(comparison)),
             section("Nearest training neighbours", _neighbours(comparison)),
             section("How this was made", _how(comparison)),
         ],
