@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from creo.divergences.gram_sums import WithoutDiagonal, cross_sum, off_diagonal_sum
 from creo.divergences.kernels import (
     KERNELS,
     Energy,
@@ -62,50 +62,18 @@ def _check_at_least(value: int, low: int, name: str) -> None:
         raise OptionError(f"{name} must be at least {low}; received {value}")
 
 
-def _tile_sum(kernel: Kernel, x: Tensor, y: Tensor, recompute: bool) -> Tensor:
-    def total(x: Tensor, y: Tensor) -> Tensor:
-        return kernel(x, y).sum(dtype=torch.float64)
-
-    return checkpoint(total, x, y, use_reentrant=False) if recompute else total(x, y)
-
-
-def _cross_sum(kernel: Kernel, x: Tensor, y: Tensor, block: int) -> Tensor:
-    """Sum of k(x_i, y_j) over all i, j."""
-    recompute = torch.is_grad_enabled() and max(len(x), len(y)) > block
-    tiles = [_tile_sum(kernel, a, b, recompute) for a in x.split(block) for b in y.split(block)]
-    return torch.stack(tiles).sum()
-
-
-def _off_diagonal_sum(kernel: Kernel, x: Tensor, block: int) -> Tensor:
-    """Sum of k(x_i, x_j) over i != j: the tiles above the diagonal twice, those on it without their diagonal."""
-    recompute = torch.is_grad_enabled() and len(x) > block
-    parts = x.split(block)
-    above = [2 * _tile_sum(kernel, a, b, recompute) for i, a in enumerate(parts) for b in parts[i + 1 :]]
-    on = [_tile_sum(_WithoutDiagonal(kernel), a, a, recompute) for a in parts]
-    return torch.stack(above + on).sum()
-
-
-@dataclass(frozen=True)
-class _WithoutDiagonal(Kernel):
-    kernel: Kernel
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        gram = self.kernel(x, y)
-        return gram.masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), 0)
-
-
 def _unbiased(kernel: Kernel, x: Tensor, y: Tensor, block: int) -> Tensor:
     n, m = len(x), len(y)
-    within_x = _off_diagonal_sum(kernel, x, block) / (n * (n - 1))
-    within_y = _off_diagonal_sum(kernel, y, block) / (m * (m - 1))
-    return within_x + within_y - 2 * _cross_sum(kernel, x, y, block) / (n * m)
+    within_x = off_diagonal_sum(kernel, x, block) / (n * (n - 1))
+    within_y = off_diagonal_sum(kernel, y, block) / (m * (m - 1))
+    return within_x + within_y - 2 * cross_sum(kernel, x, y, block) / (n * m)
 
 
 def _biased(kernel: Kernel, x: Tensor, y: Tensor, block: int) -> Tensor:
     n, m = len(x), len(y)
-    within_x = _off_diagonal_sum(kernel, x, block) + kernel.pairs(x, x).sum(dtype=torch.float64)
-    within_y = _off_diagonal_sum(kernel, y, block) + kernel.pairs(y, y).sum(dtype=torch.float64)
-    return within_x / n**2 + within_y / m**2 - 2 * _cross_sum(kernel, x, y, block) / (n * m)
+    within_x = off_diagonal_sum(kernel, x, block) + kernel.pairs(x, x).sum(dtype=torch.float64)
+    within_y = off_diagonal_sum(kernel, y, block) + kernel.pairs(y, y).sum(dtype=torch.float64)
+    return within_x / n**2 + within_y / m**2 - 2 * cross_sum(kernel, x, y, block) / (n * m)
 
 
 def _linear(kernel: Kernel, x: Tensor, y: Tensor, block: int) -> Tensor:
@@ -137,7 +105,8 @@ def mmd2(
         block: side of a tile of kernel values; memory is O(block^2), also with gradients.
 
     Returns:
-        A scalar tensor of the samples' dtype, differentiable with respect to x and y.
+        A scalar tensor of the samples' dtype, differentiable with respect to x and y (twice where both samples fit
+        into one block); the kernel is a constant.
 
     Raises:
         SpaceError, DataError: see `creo.divergences.samples.check_samples`.
@@ -238,7 +207,7 @@ def _permuted(kernel: Kernel, pool: Tensor, labels: Tensor, block: int) -> Tenso
     product = torch.zeros_like(columns)
     for i, a in enumerate(pool.split(block)):
         for j, b in enumerate(pool.split(block)):
-            gram = _WithoutDiagonal(kernel)(a, b) if i == j else kernel(a, b)
+            gram = WithoutDiagonal(kernel)(a, b) if i == j else kernel(a, b)
             product[i * block : (i + 1) * block] += gram @ columns[j * block : (j + 1) * block]
     within_x = (labels * product[:, :-1]).sum(0)
     cross = labels.T @ product[:, -1] - within_x
