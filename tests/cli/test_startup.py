@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,11 +22,25 @@ def loaded(words: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["--help", "--version", "models", "models --json", "data", "completion bash", "__complete train made --", "trian",
-     "train made --help", "train relnvp", "compare --help", "train made --stps 3", "resume nowhere --stps 3"],
-)  # fmt: skip
+INSTANT = [
+    "--help",
+    "--version",
+    "models",
+    "models --json",
+    "data",
+    "completion bash",
+    "__complete train made --",
+    "train made --help",
+    "compare --help",
+    "trian",
+    "train relnvp",
+    "train made --stps 3",
+    "resume nowhere --stps 3",
+    f"train made --out {Path(__file__).parent}",
+]
+
+
+@pytest.mark.parametrize("words", INSTANT)
 def test_no_torch(words: str) -> None:
     assert not loaded(words) & set(HEAVY)
 

@@ -115,8 +115,7 @@ def of_model(name: str, *, helps: bool = True) -> list[Option]:
     said = arguments_said(ast.get_docstring(owner)) if helps else {}
     return [
         replace(o, positional=False, help=o.help or said.get(o.name, ""))
-        for o in of_node(node, tree, helps=helps)
-        if o.name not in ("space", "condition")
+        for o in of_node(node, tree, helps=helps)  # space and condition are nothing a command line can spell
     ]
 
 
