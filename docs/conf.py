@@ -58,7 +58,7 @@ def _write_tables() -> None:
             f"| `{m.name}` | {m.family} | {promise} | {answers} | {m.summary} | [{m.paper}]({m.url}) |"
         )
     sets = ["| data | space | splits | size | licence | source |", "|---|---|---|---|---|---|"]
-    for d in data.catalogue():
+    for d in data.catalogue().values():
         sets.append(f"| `{d.name}` | {d.space} | {d.splits} | {d.size} | {d.licence} | {d.source} |")
     folder = HERE / "generated"
     folder.mkdir(exist_ok=True)
