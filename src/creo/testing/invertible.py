@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from creo.model import GenerativeModel, seeded
-from creo.testing.failure import fail, require, require_close, require_finite
+from creo.model import seeded
+from creo.testing.failure import require, require_close, require_finite
 
 Map = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -31,7 +31,7 @@ def check_invertible(
 ) -> None:
     """`inverse(forward(x)) = x`, `forward(inverse(z)) = z`, and the log-determinants are opposite, in float64.
 
-    On discrete data (a flow that dequantises) forward is random, and only the first is asked, without tolerance.
+    A flow over levels speaks of dequantised samples: integer x is taken as x + u with u uniform on [0, 1).
 
     Args:
         flow: a model that is `Invertible`, or one of its layers.
@@ -41,12 +41,10 @@ def check_invertible(
         tolerance: allowed error relative to 1 + |value|.
         seed: of the shuffling, and of random layers.
     """
-    exact, x, c = _in_float64(flow, x, c)
+    exact, x, c = _in_float64(flow, x, c, seed)
     with seeded(seed), torch.no_grad():
         noise, forward_det = exact.forward(x, c)
         back, inverse_det = exact.inverse(noise, c)
-        if not x.is_floating_point():
-            return require_close(back, x, "inverse(forward(x)) against x")
         require_close(back, x, "inverse(forward(x)) against x", atol=tolerance, rtol=tolerance)
         what = "log_det of inverse against minus log_det of forward"
         require_close(inverse_det, -forward_det, what, atol=tolerance, rtol=tolerance)
@@ -68,17 +66,15 @@ def check_log_det(
     """log_det of `forward` and of `inverse` is log|det J| with J from autograd, in float64.
 
     Args:
-        flow: a model that is `Invertible`, or one of its layers, on real data.
-        x: data, (B, ...).
+        flow: a model that is `Invertible`, or one of its layers.
+        x: data, (B, ...); integers are dequantised as in `check_invertible`.
         c: conditions, (B, ...), or None.
         z: noise, (B, ...); by default coordinates of forward(x), each shuffled over the batch.
         tolerance: allowed error relative to 1 + |value|.
         most: number of examples looked at (a Jacobian each).
         seed: of the shuffling.
     """
-    if not x.is_floating_point():
-        fail("a log-determinant needs real data: check the flow's layers, or the flow on a Continuous space")
-    exact, x, c = _in_float64(flow, x, c)
+    exact, x, c = _in_float64(flow, x, c, seed)
     with seeded(seed):
         if z is None:
             with torch.no_grad():
@@ -109,14 +105,12 @@ def _log_det(function: Map, x: Tensor, c: Tensor | None) -> Tensor:
     return torch.linalg.slogdet(square).logabsdet
 
 
-def _in_float64(flow: nn.Module, x: Tensor, c: Tensor | None) -> tuple[Any, Tensor, Tensor | None]:
-    def real(t: Tensor | None) -> Tensor | None:
-        return t.double() if t is not None and t.is_floating_point() else t
-
-    flow = copy.deepcopy(flow).double().eval()
-    if isinstance(flow, GenerativeModel):
-        flow.check_batch(x, c)
-    return flow, x.double() if x.is_floating_point() else x, real(c)
+def _in_float64(flow: nn.Module, x: Tensor, c: Tensor | None, seed: int) -> tuple[Any, Tensor, Tensor | None]:
+    if not x.is_floating_point():
+        with seeded(seed):
+            x = x + torch.rand(x.shape, dtype=torch.float64)
+    c = c.double() if c is not None and c.is_floating_point() else c
+    return copy.deepcopy(flow).double().eval(), x.double(), c
 
 
 def _shuffled(z: Tensor) -> Tensor:
