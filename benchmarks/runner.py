@@ -13,8 +13,8 @@ A benchmark is a module here with `run(quick) -> rows`; a row is a dict with
 | note             | what else a reader must know (optional)                             |
 
 to which the runner adds `command`, `date`, `seeds`, `versions`, `cpu` and `threads`. `results/NAME.json` holds the
-rows; a document takes its table from there, between `<!-- benchmarks:NAME -->` and `<!-- /benchmarks -->`, so no
-number is typed by hand. A quick run prints and writes nothing.
+rows; a document takes its table from there, between `<!-- benchmarks:NAME -->` and `<!-- /benchmarks -->` (`*`
+for all of them), so no number is typed by hand. A quick run prints and writes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 KEYS = ("name", "value", "unit", "spread", "better", "target", "met", "peer", "peer_value")
-_SLOT = re.compile(r"(<!-- benchmarks:([\w-]+) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+_SLOT = re.compile(r"(<!-- benchmarks:([\w-]+|\*) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
 Row = dict[str, Any]
 
@@ -117,6 +117,12 @@ def table(name: str) -> str:
     return rows_as_table(read(name))
 
 
+def tables() -> str:
+    """All results as Markdown, each under its name."""
+    about = benchmarks()
+    return "\n".join(f"## {name}\n\n{about.get(name, '')}\n\n{table(name)}" for name in measured())
+
+
 def rows_as_table(rows: Sequence[Row]) -> str:
     """A Markdown table, and under it how it was measured."""
     with_peer, with_target = (any(r[k] is not None for r in rows) for k in ("peer", "target"))
@@ -171,14 +177,14 @@ def refresh(path: Path, *, write: bool) -> bool:
     """Whether the tables in a Markdown document differ from the results; with `write`, make them the same.
 
     Raises:
-        Problem: no such document, it has no place for a table, or a table of it was not measured.
+        Problem: no such document, or a table of it was not measured.
     """
     if not path.is_file():
         raise Problem(f"no document {path}")
     before = path.read_text(encoding="utf-8")
-    if not _SLOT.search(before):
-        raise Problem(f"{path} has no <!-- benchmarks:NAME --> ... <!-- /benchmarks -->")
-    after = _SLOT.sub(lambda slot: f"{slot[1]}{table(slot[2])}{slot[3]}", before)
+    after = _SLOT.sub(
+        lambda slot: f"{slot[1]}{tables() if slot[2] == '*' else table(slot[2])}{slot[3]}", before
+    )
     if write and after != before:
         path.write_text(after, encoding="utf-8")
     return after != before

@@ -116,10 +116,23 @@ def test_documents_take_their_tables_from_the_results(
     assert runner.refresh(document, write=False)
 
 
-def test_a_document_without_a_place_or_a_result_is_said(runner: ModuleType, tmp_path: Path) -> None:
+def test_a_document_may_take_all_tables(
+    runner: ModuleType, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    runner.write("speed", rows)
+    document = tmp_path / "page.md"
+    document.write_text("<!-- benchmarks:* -->\n<!-- /benchmarks -->\n")
+    assert runner.refresh(document, write=True)
+    assert f"## speed\n\nHow fast f is.\n\n{runner.table('speed')}" in document.read_text()
+
+
+def test_a_document_without_a_table_is_up_to_date_and_one_without_a_result_is_not(
+    runner: ModuleType, tmp_path: Path
+) -> None:
     (tmp_path / "a.md").write_text("text")
+    assert not runner.refresh(tmp_path / "a.md", write=True)
     (tmp_path / "b.md").write_text("<!-- benchmarks:speed -->\n<!-- /benchmarks -->")
-    for name, why in (("a.md", "has no"), ("b.md", "not measured"), ("c.md", "no document")):
+    for name, why in (("b.md", "not measured"), ("c.md", "no document")):
         with pytest.raises(runner.Problem, match=why):
             runner.refresh(tmp_path / name, write=True)
 
