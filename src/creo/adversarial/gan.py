@@ -58,7 +58,7 @@ class GAN(GenerativeModel):
         discriminator: Conditioned,
         *,
         latent: int,
-        r1: float = 0.1,
+        r1: float = 0.3,
         steps: int = 1,
         condition: Space | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class GAN(GenerativeModel):
         layers: int = 3,
         network: NetworkName = "auto",
         channels: int = 32,
-        r1: float = 0.1,
+        r1: float = 0.3,
         steps: int = 1,
         width: int = 32,
     ) -> Self:
