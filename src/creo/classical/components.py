@@ -150,14 +150,14 @@ class Categoricals(Components[Indicators]):
 
     def _counts(self, x: Indicators, weight: Tensor) -> Tensor:
         """Weighted counts of the levels, (D, levels, K) for weights (N, K)."""
-        counts = (x.transposed @ weight).unflatten(0, self.log_base.shape)
+        counts = x.count(weight).unflatten(0, self.log_base.shape)
         counts[:, 0] = weight.sum(0) - counts.sum(1)
         return counts.clamp_min_(0)
 
     def log_prob(self, x: Indicators) -> Tensor:
         """(B, K): all entries at level 0, corrected where they are not."""
         zero = self.log_theta[:, :1]
-        return zero.sum((0, 1)) + x.matrix @ (self.log_theta - zero).flatten(0, 1)
+        return zero.sum((0, 1)) + x.look_up((self.log_theta - zero).flatten(0, 1))
 
     def maximise(self, x: Indicators, responsibility: Tensor) -> None:
         """Smoothed weighted histograms."""

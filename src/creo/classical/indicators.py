@@ -5,8 +5,8 @@ r"""Ordinal data as a sparse 0/1 matrix, so that histograms and table look-ups a
 Level 0 follows by subtraction, so a picture that is mostly background costs next to nothing. Then, for a table
 T (D levels, K) and weights R (N, K),
 
-    A T   sums the table's rows that each sample looks up:  (N, K)
-    A' R  counts every level with these weights:            (D levels, K)
+    A T   sums the table's rows that each sample looks up:  (N, K)              `look_up`
+    A' R  counts every level with these weights:            (D levels, K)       `count`
 
 at a cost of K times the number of non-zero entries, whatever the number of levels.
 """
@@ -48,6 +48,16 @@ class Indicators:
         """A' in compressed rows."""
         order = self.column.argsort(stable=True)
         return _compressed(self.column[order], self.row[order], self.shape[::-1], self.dtype)
+
+    def look_up(self, table: Tensor) -> Tensor:
+        """A T, (N, K), at full precision also under autocast (which has no sparse product)."""
+        with torch.autocast(table.device.type, enabled=False):
+            return self.matrix @ table
+
+    def count(self, weight: Tensor) -> Tensor:
+        """A' R, (D levels, K), at full precision."""
+        with torch.autocast(weight.device.type, enabled=False):
+            return self.transposed @ weight
 
 
 def _compressed(row: Tensor, column: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

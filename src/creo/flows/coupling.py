@@ -51,7 +51,7 @@ class Affine:
 
     parameters = 2
 
-    def __init__(self, bound: float = 2.0) -> None:
+    def __init__(self, bound: float = 1.0) -> None:
         if not bound > 0:
             raise OptionError(f"bound of the log-scale must be positive; received {bound}")
         self.bound = bound

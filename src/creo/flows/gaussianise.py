@@ -8,13 +8,15 @@ normal z the model is *exactly* the independent histogram, and the dequantisatio
 starts with this layer starts at the best product of marginals and has only dependencies left to learn.
 
 The histograms are smoothed with one pseudo-count per entry, spread evenly over its levels, so that every level has
-mass. Upper tails are computed as 1 - F (survival function), so that the round trip keeps its digits on both sides.
-Defined for y in [0, levels]; points outside are moved to the border.
+mass. A mass of 1e-5 is kept for each side outside of [0, levels], where the map goes on with slope 1, so that it is a
+bijection of the real line and keeps its digits at any z; upper tails are computed from 1 - F for the same reason.
 
 Source: Chen, Gopinath 2000 (Gaussianization); Laparra, Camps-Valls, Malo 2011, https://doi.org/10.1109/TNN.2011.2106511.
 """
 
 from __future__ import annotations
+
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from creo.flows.layer import Layer
 from creo.spaces import Ordinal
 
 PSEUDO_COUNT = 1.0
+OUTSIDE = 1e-5
+EDGE = -NormalDist().inv_cdf(OUTSIDE)  # the score of the border of [0, levels]
 
 
 class Gaussianise(Layer):
@@ -48,10 +52,11 @@ class Gaussianise(Layer):
         self._set_mass(torch.full((space.dims, space.levels), 1 / space.levels, dtype=torch.float64))
 
     def _set_mass(self, mass: Tensor) -> None:
-        """From probabilities (D, levels): P(level), P(lower levels), P(higher levels)."""
+        """From probabilities (D, levels): P(level), P(below it), P(above it)."""
+        mass = mass * (1 - 2 * OUTSIDE)
         self.mass.copy_(mass)
-        self.below.copy_(mass.cumsum(1) - mass)
-        self.above.copy_(mass.flip(1).cumsum(1).flip(1) - mass)
+        self.below.copy_(mass.cumsum(1) - mass + OUTSIDE)
+        self.above.copy_(mass.flip(1).cumsum(1).flip(1) - mass + OUTSIDE)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, e: Tensor | None = None) -> Tensor:
@@ -67,32 +72,40 @@ class Gaussianise(Layer):
         return y.floor().clamp(0, self.levels - 1).long()
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Dequantised levels in [0, levels] to normal scores."""
+        """Dequantised levels to normal scores."""
         y = x.flatten(1)
-        cell = self._cell(y)
-        within = (y - cell).clamp(0, 1)
-        index = cell + self.offset
-        mass, below, above = self.mass.take(index), self.below.take(index), self.above.take(index)
-        z = _normal_score(below + mass * within, above + mass * (1 - within))
-        log_det = mass.log() + 0.5 * z.square() + 0.5 * LOG_2PI
-        return z.reshape_as(x), log_det.sum(1)
+        inside = y.clamp(0, self.levels)
+        cell = self._cell(inside)
+        within = inside - cell
+        mass, below, above = self._look_up(cell)
+        lower, upper = below + mass * within, above + mass * (1 - within)
+        tail = torch.special.ndtri(torch.minimum(lower, upper))
+        z = torch.where(lower < upper, tail, -tail)
+        log_det = torch.where(y == inside, _log_slope(mass, z), 0.0)
+        return (z + (y - inside)).reshape_as(x), log_det.sum(1)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Normal scores to dequantised levels."""
         z = y.flatten(1)
-        lower, upper = torch.special.ndtr(z), torch.special.ndtr(-z)
+        inside = z.clamp(-EDGE, EDGE)
+        lower, upper = torch.special.ndtr(inside), torch.special.ndtr(-inside)
+        cell = self._find(lower, upper, inside < 0)
+        mass, below, above = self._look_up(cell)
+        within = torch.where(inside < 0, (lower - below) / mass, 1 - (upper - above) / mass).clamp(0, 1)
+        log_det = torch.where(z == inside, -_log_slope(mass, inside), 0.0)
+        return (cell + within + (z - inside)).reshape_as(y), log_det.sum(1)
+
+    def _look_up(self, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        index = cell + self.offset
+        return self.mass.take(index), self.below.take(index), self.above.take(index)
+
+    def _find(self, lower: Tensor, upper: Tensor, left: Tensor) -> Tensor:
+        """The level whose interval holds these tail probabilities, searched from the side where they are small."""
         from_left = torch.searchsorted(self.below, lower.T.contiguous(), right=True).T - 1
         from_right = torch.searchsorted(self.above.flip(1), upper.T.contiguous(), right=True).T - 1
-        cell = torch.where(z < 0, from_left, self.levels - 1 - from_right)
-        index = cell.clamp(0, self.levels - 1) + self.offset
-        mass, below, above = self.mass.take(index), self.below.take(index), self.above.take(index)
-        within = torch.where(z < 0, (lower - below) / mass, 1 - (upper - above) / mass).clamp(0, 1)
-        log_det = -(mass.log() + 0.5 * z.square() + 0.5 * LOG_2PI)
-        return (index - self.offset + within).reshape_as(y), log_det.sum(1)
+        return torch.where(left, from_left, self.levels - 1 - from_right).clamp(0, self.levels - 1)
 
 
-def _normal_score(lower: Tensor, upper: Tensor) -> Tensor:
-    """Phi^{-1}(lower) given both tail probabilities, which sum to 1; finite also where one of them is 0."""
-    tiny = torch.finfo(lower.dtype).tiny ** 0.5
-    tail = torch.special.ndtri(torch.minimum(lower, upper).clamp_min(tiny))
-    return torch.where(lower < upper, tail, -tail)
+def _log_slope(mass: Tensor, z: Tensor) -> Tensor:
+    """log dz/dy = log f(y) - log phi(z)."""
+    return mass.log() + 0.5 * z.square() + 0.5 * LOG_2PI

@@ -79,18 +79,18 @@ class RealNVP(GenerativeModel):
         space: Space,
         condition: Space | None = None,
         *,
-        layers: int = 8,
+        layers: int | None = None,
         hidden: tuple[int, ...] = (128, 128),
         dropout: float | None = None,
         preprocess: Literal["histogram", "scale"] = "histogram",
-        bound: float = 2.0,
+        bound: float = 1.0,
     ) -> Self:
         """Affine couplings with alternating masks and residual networks.
 
         Args:
             space: Continuous or Ordinal, of at least two dimensions.
             condition: any space, or None.
-            layers: number of couplings.
+            layers: number of couplings; if not given, 4 for ordinal spaces and 8 for continuous ones.
             hidden: widths of the hidden layers of every coupling's network.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
@@ -100,7 +100,8 @@ class RealNVP(GenerativeModel):
             raise SpaceError(
                 f"a coupling flow needs numeric samples of at least 2 dimensions; received {space}"
             )
-        if layers < 1:
+        count = (4 if space.discrete else 8) if layers is None else layers
+        if count < 1:
             raise OptionError(f"layers must be at least 1; received {layers}")
         rate = 0.2 * space.discrete if dropout is None else dropout
         context = 0 if condition is None else CONTEXT_WIDTH
@@ -109,7 +110,7 @@ class RealNVP(GenerativeModel):
         if isinstance(space, Ordinal) and preprocess == "histogram":
             first = Gaussianise(space)
         stack = [first]
-        for i in range(layers):
+        for i in range(count):
             stack += [
                 ActNorm(space.shape),
                 Coupling(alternating_mask(space.shape, i), network, Affine(bound)),
