@@ -72,5 +72,5 @@ def row(name: str, values: Sequence[float], unit: str, target: float, digits: in
     return {
         "name": name, "value": round(value, digits), "unit": unit,
         "spread": [round(min(values), digits), round(max(values), digits)],
-        "better": "lower", "target": target, "met": value <= target, "peer": None, "peer_value": None,
+        "better": "lower", "target": target, "met": value <= target, "peer": None, "peer_value": None, "threads": 1,
     }  # fmt: skip
