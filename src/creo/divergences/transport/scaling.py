@@ -41,10 +41,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_SEGMENTS = (5, 5, 10)  # steps between two looks at the error: the first, the second, all others
+_SEGMENTS = (5, 5, 5, 10)  # steps between two looks at the error: the first ones, then all others
 _BOLDEST = 1.95  # omega stays below: at 2 the iteration no longer contracts
 _LOCAL = 0.3  # error below which the contraction is taken to be linear, so that omega may grow
 _GROWTH = (
@@ -207,6 +208,12 @@ class _Absorbed:
             self.plan,
             self.plan.mT,
         )
+        if (
+            self.f.device.type == "cpu"
+            and self.rows.damping is None
+            and self.rows.null is self.columns.null is None
+        ):
+            return self._plain_steps(omega, steps)
         omega, relaxed = omega.to(self.dtype), bool((omega != 1).any())
         s = rows.filled(
             torch.bmm(v.unsqueeze(1), transposed).squeeze(1)
@@ -220,6 +227,26 @@ class _Absorbed:
             s = rows.filled(torch.bmm(v.unsqueeze(1), transposed).squeeze(1))
         self.u, self.v = u, v
         return rows.residual(s, self.f, u) + columns.residual(t, self.g, v)
+
+    def _plain_steps(self, omega: Tensor, steps: int) -> Tensor:
+        """The same for balanced problems on a CPU, where numpy's products of a vector and calls take half the time."""
+        a, b, u, v, plan = (
+            t.numpy() for t in (self.rows.weight, self.columns.weight, self.u, self.v, self.plan)
+        )
+        by_rows, by_columns, w = plan.swapaxes(1, 2), plan, omega.to(self.dtype).numpy()
+        relaxed = bool((w != 1).any())
+        with np.errstate(all="ignore"):  # scalings that leave their range are found by `segment`
+            s = np.matmul(v[:, None], by_rows)[:, 0]
+            for _ in range(steps):
+                target = a / s
+                u = np.maximum(u + w * (target - u), _LEAST * target) if relaxed else target
+                t = np.matmul(u[:, None], by_columns)[:, 0]
+                target = b / t
+                v = np.maximum(v + w * (target - v), _LEAST * target) if relaxed else target
+                s = np.matmul(v[:, None], by_rows)[:, 0]
+            error = np.abs(a - s * u).sum(-1) + np.abs(b - t * v).sum(-1)
+        self.u, self.v = torch.from_numpy(u), torch.from_numpy(v)
+        return torch.from_numpy(error)
 
     def segment(self, f: Tensor, g: Tensor, omega: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """`steps` steps from (f, g): potentials and error; in the log domain where the scalings leave their range."""

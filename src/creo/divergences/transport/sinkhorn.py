@@ -44,7 +44,7 @@ from creo.errors import OptionError, suggestion
 
 _METHODS = ("products", "log")
 _GRADIENTS = ("envelope", "unrolled")
-_BLOCK = 2**19  # entries of the plans that are iterated together on a CPU: what its cache holds
+_BLOCK = 2**20  # entries of the plans that are iterated together on a CPU: what its cache holds
 
 
 @dataclass(frozen=True)
