@@ -10,6 +10,7 @@ from creo.divergences.mmd import mmd2
 from creo.evaluation.evaluation import reference_of
 from creo.evaluation.quality import mmd2_error, witness
 from creo.model import seeded
+from creo.spaces import Continuous
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,26 @@ def test_the_witness_averages_to_mmd():
 
 
 def test_the_kernel_depends_on_the_reference_alone(reference):
-    pair = torch.nn.functional.pdist(reference.features.double())
-    assert reference.kernel.bandwidth == pytest.approx(float(pair.median()), rel=1e-6)
+    median = float(torch.nn.functional.pdist(reference.features.double()).median())
+    assert reference.kernel.bandwidths == pytest.approx(
+        [median * s for s in (1 / 8, 1 / 4, 1 / 2, 1, 2)], rel=1e-6
+    )
+    x, y = torch.zeros(1, 2), torch.ones(1, 2)
+    exact = sum(math.exp(-2 / (2 * b**2)) for b in reference.kernel.bandwidths) / 5
+    assert float(reference.kernel(x, y)) == pytest.approx(exact, rel=1e-6)
+    assert float(reference.kernel.pairs(x, y)) == pytest.approx(exact, rel=1e-6)
+
+
+def test_thin_structures_are_seen():
+    """A Gaussian with the moments of a thin ring is told from it."""
+    with seeded(8):
+        angle = 2 * math.pi * torch.rand(900)
+        ring = torch.stack([angle.cos(), angle.sin()], 1)
+        blob = torch.randn(300, 2) / 2**0.5
+    found = values(reference_of(ring[:300], Continuous((2,)), train=ring[300:]), blob)
+    assert found["MMD2"].value > 6 * found["MMD2"].stderr
+    assert found["C2ST"].value > 0.5 + 8 * found["C2ST"].stderr
+    assert found["precision"].value < 0.3
 
 
 def test_values_of_another_extractor_do_not_compare(plane, reference):

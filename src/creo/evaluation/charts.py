@@ -224,10 +224,14 @@ def line_chart(
     y_title: str,
     reference: tuple[str, float] | None = None,
     log_x: bool = True,
+    top_value: float | None = None,
     width: float = 900,
     height: float = 340,
 ) -> str:
-    """Lines with their names at the right end, an optional named horizontal line; y may be cut at the top."""
+    """Lines with their names at the right end, an optional named horizontal line.
+
+    y is cut at `top_value`, by default at what `curve_top` finds worth showing.
+    """
     curves = [c for c in curves if c.finite]
     if not curves:
         return ""
@@ -235,6 +239,7 @@ def line_chart(
     xs = [x for c in curves for x, _ in c.finite if x > 0 or not log_x]
     ys = [y for c in curves for _, y in c.finite] + ([reference[1]] if reference else [])
     low, high = min(ys), curve_top(curves, reference[1] if reference else None)
+    high = high if top_value is None else top_value
     margin = 0.04 * (high - low) or 1.0
     across = Axis(min(xs, default=1.0), max(xs, default=1.0), left, right, log_x)
     up = Axis(low - margin, high + margin, bottom, top)

@@ -18,6 +18,11 @@ from creo.training.run import Run
 SHOWN = 8
 
 
+def _settled(points: Sequence[tuple[float, float]]) -> list[float]:
+    """The values after the first fifth of a curve, which is often far above the rest."""
+    return [y for _, y in points[len(points) // 5 :]]
+
+
 def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
     return [(row["step"], row[key]) for row in rows if key in row and row["step"] > 0]
 
@@ -31,7 +36,10 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> str:
     charts = []
     for title, members in groups.items():
         curves = [Curve(name, _points(rows, name), i) for i, name in enumerate(members)]
-        charts.append(line_chart(curves, x_title="steps", y_title=title, log_x=False, height=260))
+        top = max((y for c in curves for y in _settled(c.finite)), default=None)
+        charts.append(
+            line_chart(curves, x_title="steps", y_title=title, log_x=False, height=260, top_value=top)
+        )
     return "".join(charts)
 
 
