@@ -25,7 +25,7 @@ best choice: sqrt(1 - theta^2) instead of 1 - theta^2 governs the speed (Thibaul
 
 Problems that have converged leave the batch. Atoms of weight zero take no part; their potential is found last.
 Products of balanced float64 problems are taken in float32, from a plan formed in float64, down to an error of
-5e-7, and in float64 from there.
+5e-7, and in float64 from there or once a step gains less.
 
 References:
     M. Cuturi (2013), https://arxiv.org/abs/1306.0895.
@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 _SEGMENTS = (5, 5, 5, 10)  # steps between two looks at the error: the first ones, then all others
+_ROUNDED = 1e-3  # error below which a problem that gains less than _COARSE a step may be held up by rounding
 _BOLDEST = 1.95  # omega stays below: at 2 the iteration no longer contracts
 _LOCAL = 0.3  # error below which the contraction is taken to be linear, so that omega may grow
 _GROWTH = (
@@ -351,11 +352,12 @@ def solve(
         steps = min(length, max_iterations - taken)
         f, g, error = loop.segment(f, g, relaxation.omega, steps)
         taken += steps
+        stalled = (error < _ROUNDED) & (relaxation.last.squeeze(-1) - error < steps * _COARSE)
         relaxation.observe(error, steps)
         now = loop.held[going]
         final_f[now], final_g[now], iterations[now] = f[going], g[going], taken
         going &= ~(error <= tolerance)
-        if bool((error[going] <= _COARSE).any()):
+        if bool((stalled | (error <= _COARSE))[going].any()):
             loop.refine(f, g)
         if going.sum() <= _CROWDED * len(going):
             on = going.nonzero().squeeze(-1)
