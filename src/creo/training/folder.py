@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from creo.errors import CorruptCheckpoint, RunError
@@ -36,6 +35,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        import yaml
+
         self.path = Path(path)
         config = self.path / "config.yaml"
         if not config.is_file():
@@ -63,8 +64,7 @@ class RunFolder:
         try:
             (partial / "checkpoints").mkdir(parents=True)
             (partial / "samples").mkdir()
-            text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-            checkpoint.write_atomically(partial / "config.yaml", text.encode())
+            checkpoint.write_atomically(partial / "config.yaml", _yaml(config))
             checkpoint.write(partial / "checkpoints" / _name(0), tensors, meta)
             os.rename(partial, path)
         except OSError as error:
@@ -75,8 +75,7 @@ class RunFolder:
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Replace config.yaml (a longer budget, say)."""
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        checkpoint.write_atomically(self.path / "config.yaml", text.encode())
+        checkpoint.write_atomically(self.path / "config.yaml", _yaml(config))
         self.config = dict(config)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -155,3 +154,9 @@ def check_free(path: Path) -> None:
 
 def _name(step: int) -> str:
     return f"step-{step:08d}.safetensors"
+
+
+def _yaml(config: Mapping[str, Any]) -> bytes:
+    import yaml
+
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode()

@@ -55,8 +55,7 @@ def tensors_of(trainer: Trainer) -> dict[str, Tensor]:
     if trainer.state.initialised:
         out |= {f"average.{i}": t for i, t in enumerate(trainer.ema.average)}
         for turn, optimiser in enumerate(trainer.optimisers):
-            for i, slots in optimiser.state_dict()["state"].items():
-                out |= {f"optimiser.{turn}.{i}.{slot}": t for slot, t in slots.items()}
+            out |= {f"optimiser.{turn}.{name}": t for name, t in optimiser.tensors().items()}
     return out
 
 
@@ -70,7 +69,8 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], values: Mapping[str
     trainer.model.load_state_dict(part(tensors, "model."))
     if trainer.state.initialised:
         trainer.assemble()
-        _restore_optimisers(trainer, tensors)
+        for turn, optimiser in enumerate(trainer.optimisers):
+            optimiser.load(part(tensors, f"optimiser.{turn}."))
         trainer.ema.updates = trainer.state.ema_updates
         for i, average in enumerate(trainer.ema.average):
             average.copy_(tensors[f"average.{i}"])
@@ -87,12 +87,3 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], values: Mapping[str
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name starts with `prefix`, by the rest of their name."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _restore_optimisers(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
-    for turn, optimiser in enumerate(trainer.optimisers):
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, t in part(tensors, f"optimiser.{turn}.").items():
-            i, slot = name.split(".", 1)
-            slots.setdefault(int(i), {})[slot] = t.clone()
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})

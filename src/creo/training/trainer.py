@@ -29,7 +29,7 @@ from creo.training.ema import EMA
 from creo.training.folder import RunFolder
 from creo.training.game import Game, non_finite
 from creo.training.interruption import Interruption
-from creo.training.optimiser import clip_gradient, learning_rate, make_optimiser, settings_of
+from creo.training.optimiser import AdamW, clip_gradient, learning_rate, settings_of
 from creo.training.pictures import save_picture
 from creo.training.progress import Silent
 from creo.training.settings import Settings
@@ -98,9 +98,8 @@ class Trainer:
         if self.settings.compile:
             self.compute = torch.compile(self.compute)
         self.player_settings = [settings_of(p, self.defaults) for p in self.game.players]
-        self.optimisers = [
-            make_optimiser(p, s) for p, s in zip(self.game.players, self.player_settings, strict=True)
-        ]
+        pairs = zip(self.game.players, self.player_settings, strict=True)
+        self.optimisers = [AdamW(player.parameters, settings) for player, settings in pairs]
         self._names = {p.name: (f"loss/{p.name}", f"gradient/{p.name}") for p in self.game.players}
         owned = [p for player in self.game.players for p in player.parameters]
         self.ema = EMA(owned, self.defaults.ema)
@@ -176,9 +175,7 @@ class Trainer:
         """One descent step of one player on a fresh batch."""
         optimiser, settings, state = self.optimisers[turn], self.player_settings[turn], self.state
         rate = learning_rate(settings, state.step, spent)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        optimiser.zero_grad()
+        optimiser.zero()
         x, c = self.batches(state.batches)
         state.batches += 1
         loss, parts = self.gradient(turn, x, c)
@@ -186,7 +183,7 @@ class Trainer:
         value, size = float(loss), float(norm)
         if not math.isfinite(value) or not math.isfinite(size):
             raise non_finite(state.step + 1, player, self.model, value, parts)
-        optimiser.step()
+        optimiser.step(rate)
         self._count(player, value, size)
         if (state.step + 1) % self.settings.log_every == 0:
             self._parts |= {f"{player.name}/{name}": float(v) for name, v in parts.items()}
