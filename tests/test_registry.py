@@ -1,6 +1,5 @@
 """The registry: what its lines say is held against the classes they point at."""
 
-import importlib.util
 import sys
 import types
 
@@ -17,20 +16,6 @@ KINDS = {c.__name__ for c in (Continuous, Ordinal, Tokens, Categories, Table)}
 FAMILIES = {
     "autoregressive", "flows", "latent", "adversarial", "energy", "diffusion", "classical", "graphs",
 }  # fmt: skip
-
-
-def written(entry: Model) -> bool:
-    """Whether the module an entry points at exists."""
-    try:
-        return importlib.util.find_spec(entry.path.partition(":")[0]) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def cls_of(entry: Model) -> type[GenerativeModel]:
-    if not written(entry):
-        pytest.skip(f"{entry.path} does not exist yet")
-    return entry.load()
 
 
 class Coin(GenerativeModel):
@@ -84,7 +69,7 @@ def test_the_words_of_a_line(entry):
 
 @each
 def test_a_line_points_at_a_documented_model(entry):
-    cls = cls_of(entry)
+    cls = entry.load()
     assert issubclass(cls, GenerativeModel)
     assert cls.__module__.startswith(f"creo.{entry.family}")
     assert (cls.__doc__ or "").strip()
@@ -93,12 +78,12 @@ def test_a_line_points_at_a_documented_model(entry):
 
 @each
 def test_answers_are_those_of_the_class(entry):
-    assert entry.answers == questions(cls_of(entry))
+    assert entry.answers == questions(entry.load())
 
 
 @each
 def test_options_are_keyword_only_and_annotated(entry):
-    for name, option in options_of(cls_of(entry)).items():
+    for name, option in options_of(entry.load()).items():
         assert option.kind is option.KEYWORD_ONLY, f"{entry.name}: {name}"
         assert option.default is not option.empty, f"{entry.name}: {name} needs a default"
         assert option.annotation is not option.empty, f"{entry.name}: {name} needs a type"
@@ -113,13 +98,13 @@ def test_unknown_name_suggests():
 
 
 def test_unknown_name_lists_all_when_nothing_is_near():
-    with pytest.raises(UnknownName, match="known: gaussian, mixture, .*gan"):
+    with pytest.raises(UnknownName, match="known: " + ", ".join(models())):
         find("qqqqqq")
 
 
 def test_the_wrong_space_names_models_that_can():
     with pytest.raises(
-        SpaceError, match=r"^gaussian cannot model Tokens\(length=3, size=4\); models that can: made"
+        SpaceError, match=r"^gaussian cannot model Tokens\(length=3, size=4\); models that can: .*made"
     ) as e:
         build("gaussian", Tokens(3, 4))
     assert "vae" not in str(e.value)
