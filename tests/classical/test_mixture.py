@@ -77,6 +77,20 @@ def test_the_objective_never_falls(space, options):
     assert steady[-1] < losses[0]
 
 
+@pytest.mark.parametrize("family", [FullGaussians, DiagonalGaussians])
+def test_the_m_step_is_where_likelihood_and_prior_are_stationary(family):
+    torch.manual_seed(0)
+    x, r = blobs(200), torch.rand(200, 3, dtype=torch.float64)
+    part = family(3, Continuous((2,)), ridge=5.0).double()
+    part.set_prior(x)
+    part.maximise(x, r)
+    for name in ("mean", "scale"):
+        getattr(part, name).requires_grad_()
+    ((r * part.log_prob(x)).sum() + part.log_prior()).backward()
+    for gradient in (part.mean.grad, part.scale.grad.tril()):
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-9, rtol=0)
+
+
 def test_recovers_a_known_mixture():
     torch.manual_seed(0)
     x = torch.cat([torch.randn(3000, 2) * torch.tensor([0.5, 2.0]) - 4, torch.randn(1000, 2) + 4])
