@@ -42,7 +42,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
                 "unit": f"nats ({'exact' if model.likelihood is Likelihood.EXACT else 'bound'})",
                 "spread": [round(min(nlls), 2), round(max(nlls), 2)], "better": "lower",
                 "target": None if name == "independent" else round(target, 2),
-                "met": name == "independent" or mean < target or name in TARGETS and mean <= target,
+                "met": name == "independent" or mean < target or (name in TARGETS and mean <= target),
                 "peer": "independent pixels" if name != "independent" else None,
                 "peer_value": None if name == "independent" else round(histogram, 2),
                 "note": f"{statistics.mean(seconds):.0f} CPU-s a seed", "seeds": list(seeds),
