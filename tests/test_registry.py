@@ -176,3 +176,4 @@ def test_installed_packages_add_models(monkeypatch):
 
 def test_family_is_the_package():
     assert find("realnvp").family == "flows"
+    assert Model("m", "mymodels:Mine", {}, (), "", "", "").family

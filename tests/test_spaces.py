@@ -251,6 +251,41 @@ def test_what_cannot_be_a_space_is_said_in_one_line(make, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Continuous((1.5, 2)),
+        lambda: Continuous("12"),
+        lambda: Continuous(True),
+        lambda: Ordinal((2,), "abc"),
+        lambda: Ordinal((2,), None),
+        lambda: Ordinal((2,), math.nan),
+        lambda: Ordinal((2,), math.inf),
+        lambda: Categories(3, names=5),
+        lambda: Table([("a", 3)]),
+        lambda: Table(3),
+        lambda: Table([3]),
+        lambda: Continuous((2,)).check([1, 2]),
+        lambda: Continuous((2,)).check(np.zeros((3, 2))),
+        lambda: space_from_dict({"kind": "Ordinal", "shape": [2], "bogus": 1}),
+        lambda: space_from_dict({"kind": "Tokens", "length": 3}),
+        lambda: space_from_dict({"kind": "Table"}),
+        lambda: space_from_dict({"kind": ["a"]}),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_one_line_too(make):
+    with pytest.raises(CreoError) as error:
+        make()
+    assert str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numpy_integers_and_lists_of_pairs_are_welcome():
+    assert Continuous(np.int64(3)) == Continuous((3,))
+    assert Table([["a", Continuous()]]) == Table({"a": Continuous()})
+    assert hash(Table([["a", Continuous()]])) == hash(Table({"a": Continuous()}))
+
+
 def test_unknown_kind_in_a_config_suggests():
     with pytest.raises(UnknownName, match="unknown kind of space 'Ordinals'; did you mean 'Ordinal'?"):
         space_from_dict({"kind": "Ordinals"})
