@@ -13,8 +13,9 @@ A benchmark is a module here with `run(quick) -> rows`; a row is a dict with
 | note             | what else a reader must know (optional)                             |
 
 to which the runner adds `command`, `date`, `seeds`, `versions`, `cpu` and `threads`. `results/NAME.json` holds the
-rows; a document takes its table from there, between `<!-- benchmarks:NAME -->` and `<!-- /benchmarks -->` (`*`
-for all of them), so no number is typed by hand. A quick run prints and writes nothing.
+rows; a document takes its table from there, between `<!-- benchmarks:NAME -->` and `<!-- /benchmarks -->`
+(`A,B` for several in one table, `*` for all of them), so no number is typed by hand. A quick run prints and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 KEYS = ("name", "value", "unit", "spread", "better", "target", "met", "peer", "peer_value")
-_SLOT = re.compile(r"(<!-- benchmarks:([\w-]+|\*) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+_SLOT = re.compile(r"(<!-- benchmarks:([\w,-]+|\*) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
 Row = dict[str, Any]
 
@@ -112,9 +113,9 @@ def read(name: str) -> list[Row]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(name: str) -> str:
-    """The result of a benchmark as Markdown."""
-    return rows_as_table(read(name))
+def table(names: str) -> str:
+    """The results of one benchmark, or of several (`a,b`) in one table, as Markdown."""
+    return rows_as_table([row for name in names.split(",") for row in read(name)])
 
 
 def tables() -> str:

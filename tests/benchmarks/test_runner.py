@@ -126,6 +126,20 @@ def test_a_document_may_take_all_tables(
     assert f"## speed\n\nHow fast f is.\n\n{runner.table('speed')}" in document.read_text()
 
 
+def test_several_results_share_one_table(
+    runner: ModuleType, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    runner.write("speed", rows)
+    runner.write("size", [rows[0] | {"name": "how large g is", "value": 7.0}])
+    document = tmp_path / "page.md"
+    document.write_text("<!-- benchmarks:speed,size -->\n<!-- /benchmarks -->\n")
+    assert runner.refresh(document, write=True)
+    text = document.read_text()
+    assert text.count(":--") == 1
+    assert rows[0]["name"] in text
+    assert "how large g is" in text
+
+
 def test_a_document_without_a_table_is_up_to_date_and_one_without_a_result_is_not(
     runner: ModuleType, tmp_path: Path
 ) -> None:
