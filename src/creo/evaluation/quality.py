@@ -2,13 +2,8 @@ r"""How far samples are from the data, for every model on every space, with or w
 
 Distances between model samples and held-out data, both on standardised features (`features.py`):
 
-- **MMD2**: the unbiased squared maximum mean discrepancy, 0 iff the distributions are equal. The kernel is the mean of
-  five Gaussian ones, with bandwidths 1/8 to 2 times the median distance between held-out samples (the median alone is
-  blind to the shape of thin structures); it is the same for every model. Its standard error is that of a two-sample
-  U-statistic: with the witness w(z) = E k(z, x) - E k(z, y) at every sample,
-
-      Var MMD2 = 4 Var[w(x)] / n + 4 Var[w(y)] / m.
-
+- **MMD2**: the unbiased squared maximum mean discrepancy, 0 iff the distributions are equal (kernel and error:
+  `multiscale.py`).
 - **C2ST**: the held-out accuracy of a classifier trained to tell samples from data; 0.5 means it cannot, 1 that it
   always can. The classifier averages a network (two layers of 64) and 15 nearest neighbours: the one sees what the
   other misses.
@@ -30,36 +25,21 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from creo.divergences.kernels import Gaussian, Kernel, median_distance
-from creo.divergences.mmd import mmd2
-from creo.divergences.two_sample import classifier_two_sample_test
 from creo.errors import DataError
 from creo.evaluation.features import Extractor
-from creo.evaluation.frechet import FrechetReference
-from creo.evaluation.prdc import prdc
 from creo.evaluation.value import Value, missing
+
+if TYPE_CHECKING:
+    from creo.divergences.kernels import Kernel
+    from creo.evaluation.frechet import FrechetReference
 
 NAMES = ("MMD2", "C2ST", "FD", "precision", "recall")
 NEIGHBOURS = 5
-SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
-
-
-@dataclass(frozen=True)
-class Multiscale(Kernel):
-    """The mean of Gaussian kernels of several bandwidths."""
-
-    bandwidths: tuple[float, ...]
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([Gaussian(b)(x, y) for b in self.bandwidths]).mean(0)
-
-    def pairs(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([Gaussian(b).pairs(x, y) for b in self.bandwidths]).mean(0)
 
 
 def network_and_neighbours(seed: int) -> Any:
@@ -70,18 +50,6 @@ def network_and_neighbours(seed: int) -> Any:
 
     network = MLPClassifier((64, 64), alpha=0.1, max_iter=60, random_state=seed)
     return VotingClassifier([("network", network), ("neighbours", KNeighborsClassifier(15))], voting="soft")
-
-
-def witness(kernel: Kernel, z: Tensor, x: Tensor, y: Tensor, *, block: int = 1024) -> Tensor:
-    """mean_j k(z_i, x_j) - mean_j k(z_i, y_j) for every z_i: (n, d) -> (n,)."""
-    parts = [kernel(part, x).mean(1) - kernel(part, y).mean(1) for part in z.split(block)]
-    return torch.cat(parts).double()
-
-
-def mmd2_error(kernel: Kernel, x: Tensor, y: Tensor) -> float:
-    """Standard error of the unbiased MMD^2 of samples x (n, d) and y (m, d); see the module."""
-    variance = sum(4 * witness(kernel, z, x, y).var() / len(z) for z in (x, y))
-    return math.sqrt(float(variance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +80,9 @@ class Reference:
     @cached_property
     def kernel(self) -> Kernel:
         """The mean of Gaussian kernels around the median distance within the held-out samples."""
-        try:
-            scale = median_distance(self.features, self.features[:0])
-        except DataError:  # at least half of the pairs coincide: the mean distance still has a scale
-            scale = float(torch.nn.functional.pdist(self.features[:2000].double()).mean()) or 1.0
-        return Multiscale(tuple(scale * times for times in SCALES))
+        from creo.evaluation.multiscale import multiscale
+
+        return multiscale(self.features)
 
     @cached_property
     def train_features(self) -> Tensor | None:
@@ -135,10 +101,14 @@ class Reference:
     @cached_property
     def moments(self) -> FrechetReference:
         """What Frechet distances are measured to."""
+        from creo.evaluation.frechet import FrechetReference
+
         return FrechetReference.of(self.features)
 
     def distances(self, features: Tensor) -> list[Value]:
         """The values named `NAMES` of sample features (m, d) against the held-out ones."""
+        from creo.evaluation.prdc import prdc
+
         common = self._common(len(features))
         frechet = Value("FD", self.moments.distance(features), **common)
         found = prdc(self.features, features, k=NEIGHBOURS)
@@ -158,12 +128,17 @@ class Reference:
         }
 
     def _mmd2(self, features: Tensor) -> Value:
+        from creo.divergences.mmd import mmd2
+        from creo.evaluation.multiscale import mmd2_error
+
         value = float(mmd2(features.double(), self.features.double(), kernel=self.kernel))
         error = mmd2_error(self.kernel, features, self.features)
         return Value("MMD2", value, stderr=error, **self._common(len(features)))
 
     def _c2st(self, features: Tensor) -> Value:
         from sklearn.exceptions import ConvergenceWarning
+
+        from creo.divergences.two_sample import classifier_two_sample_test
 
         with warnings.catch_warnings():  # the network stops after 60 passes by design
             warnings.simplefilter("ignore", ConvergenceWarning)
