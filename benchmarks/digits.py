@@ -2,7 +2,8 @@
 
 Each model trains with its own defaults for the same time (30 s of one thread, or less where it is done), the best
 weights on validation are kept, and the 447 test images are evaluated. The baseline is the histogram of independent
-pixels. The value of a row is the mean over seeds, its spread the range.
+pixels; the full-covariance Gaussian and the mixture are the other baselines that stand in every comparison. The value
+of a row is the mean over seeds, its spread the range.
 """
 
 from __future__ import annotations
@@ -11,11 +12,20 @@ import statistics
 from typing import Any
 
 import creo
+from creo.data import Data
 from creo.model import Likelihood, seeded
 
-MODELS = ("independent", "gaussian", "mixture", "made", "realnvp", "vae")
+BASELINES, LEARNED = ("independent", "gaussian"), ("mixture", "made", "realnvp", "vae")
 SEEDS = (0, 1, 2)
-TARGETS = {"made": 99.0}
+TARGETS = {"made": 99.0}  #: for the others: below the histogram
+
+
+def _nll(name: str, data: Data, seed: int, minutes: float) -> tuple[float, float, Likelihood]:
+    """Test NLL in nats, processor seconds of training, and what the number is."""
+    with seeded(seed):
+        model = creo.build(name, data.space)
+    run = creo.fit(model, data, minutes=minutes, seed=seed, progress=False, threads=1)
+    return creo.evaluate(run.model, data.test, seed=seed)["NLL"].value, run.cpu_seconds, model.likelihood
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
@@ -23,29 +33,18 @@ def run(quick: bool) -> list[dict[str, Any]]:
     data = creo.load_data("digits")
     seeds, minutes = (SEEDS[:1], 2 / 60) if quick else (SEEDS, 0.5)
     rows, histogram = [], float("inf")
-    for name in MODELS:
-        nlls, seconds = [], []
-        for seed in seeds:
-            with seeded(seed):
-                model = creo.build(name, data.space)
-            fitted = creo.fit(model, data, minutes=minutes, seed=seed, progress=False, threads=1)
-            values = {v.name: v for v in creo.evaluate(fitted.model, data.test, seed=seed).values}
-            nlls.append(values["NLL"].value)
-            seconds.append(fitted.cpu_seconds)
+    for name in BASELINES + LEARNED:
+        nlls, seconds, kinds = zip(*(_nll(name, data, seed, minutes) for seed in seeds), strict=True)
         mean = statistics.mean(nlls)
-        if name == "independent":
-            histogram = mean
-        target = TARGETS.get(name, histogram)
+        histogram = mean if name == "independent" else histogram
+        target = None if name in BASELINES else TARGETS.get(name, histogram)
         rows.append(
             {
-                "name": f"digits test NLL, {name}", "value": round(mean, 2),
-                "unit": f"nats ({'exact' if model.likelihood is Likelihood.EXACT else 'bound'})",
-                "spread": [round(min(nlls), 2), round(max(nlls), 2)], "better": "lower",
-                "target": None if name == "independent" else round(target, 2),
-                "met": name == "independent" or mean < target or (name in TARGETS and mean <= target),
-                "peer": "independent pixels" if name != "independent" else None,
-                "peer_value": None if name == "independent" else round(histogram, 2),
-                "note": f"{statistics.mean(seconds):.0f} CPU-s a seed", "seeds": list(seeds),
+                "name": f"digits test NLL, {name} ({kinds[0].value}, {statistics.mean(seconds):.0f} CPU-s a seed)",
+                "value": round(mean, 2), "unit": "nats", "spread": [round(min(nlls), 2), round(max(nlls), 2)],
+                "better": "lower", "target": target and round(target, 2), "met": target is None or mean < target,
+                "peer": None if name == "independent" else "independent pixels",
+                "peer_value": None if name == "independent" else round(histogram, 2), "seeds": list(seeds),
             }
         )  # fmt: skip
     return rows
