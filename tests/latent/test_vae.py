@@ -187,3 +187,23 @@ def test_errors_say_what_to_do():
         VAE.for_space(Continuous((4,)), beta=-1.0)
     with pytest.raises(OptionError, match="at least 1 sample"):
         VAE.for_space(Continuous((2,)), hidden=8).log_prob(torch.zeros(1, 2), samples=0)
+
+
+def test_far_outside_the_data_the_bound_is_low_not_nan():
+    torch.manual_seed(0)
+    model = VAE.for_space(Continuous((2,)))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    values = model.log_prob(torch.tensor([[-294.0, -684.0], [1e4, 1e4]]), samples=8)
+    assert values.isfinite().all()
+    assert (values < -100).all()
+
+
+def test_what_validation_selects_by_is_the_bound_whatever_beta():
+    torch.manual_seed(0)
+    x = torch.randn(64, 2)
+    model = VAE.for_space(Continuous((2,)), beta=4.0)
+    terms = model.loss(x)
+    torch.testing.assert_close(terms.parts["nll"], terms.parts["distortion"] + terms.parts["rate"])
+    torch.testing.assert_close(terms.loss.detach(), terms.parts["distortion"] + 4 * terms.parts["rate"])

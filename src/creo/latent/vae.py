@@ -37,6 +37,8 @@ from creo.spaces import Continuous, Ordinal, Space
 
 #: How many head parameters `log_prob` holds in memory at a time (8 million float32 are 32 MiB).
 CHUNK_NUMBERS = 2**23
+#: The posterior's log standard deviation stays within this, so that no sample, however far out, overflows.
+LOG_STD_LIMIT = 7.0
 
 
 class VAE(GenerativeModel):
@@ -154,8 +156,8 @@ class VAE(GenerativeModel):
         """Mean and log standard deviation of q(z | x, c), (B, latent) each."""
         self.check_batch(x, c)
         outputs = self.encoder(self.head.scaled(x, self.dtype), self._context(c))
-        mean, log_std = _wide(outputs).chunk(2, -1)
-        return mean, log_std
+        mean, raw = _wide(outputs).chunk(2, -1)
+        return mean, LOG_STD_LIMIT * torch.tanh(raw / LOG_STD_LIMIT)
 
     def _log_likelihood(self, x: Tensor, z: Tensor, e: Tensor | None) -> Tensor:
         """log p(x | z, c), (B,) nats."""
@@ -169,7 +171,11 @@ class VAE(GenerativeModel):
         rate = kl_to_standard_normal(mean, log_std).mean()
         return Terms(
             distortion + self.beta * rate,
-            {"distortion": distortion.detach(), "rate": rate.detach()},
+            {
+                "nll": (distortion + rate).detach(),
+                "distortion": distortion.detach(),
+                "rate": rate.detach(),
+            },
         )
 
     def log_weights(self, x: Tensor, c: Tensor | None = None, *, samples: int) -> Tensor:
