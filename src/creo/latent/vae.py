@@ -38,7 +38,7 @@ from creo.spaces import Continuous, Ordinal, Space
 #: How many head parameters `log_prob` holds in memory at a time (8 million float32 are 32 MiB).
 CHUNK_NUMBERS = 2**23
 #: The posterior's log standard deviation stays within this, so that no sample, however far out, overflows.
-LOG_STD_LIMIT = 7.0
+LOG_STD_LIMIT = 10.0
 
 
 class VAE(GenerativeModel):
@@ -157,7 +157,7 @@ class VAE(GenerativeModel):
         self.check_batch(x, c)
         outputs = self.encoder(self.head.scaled(x, self.dtype), self._context(c))
         mean, raw = _wide(outputs).chunk(2, -1)
-        return mean, LOG_STD_LIMIT * torch.tanh(raw / LOG_STD_LIMIT)
+        return mean, raw.clamp(-LOG_STD_LIMIT, LOG_STD_LIMIT)
 
     def _log_likelihood(self, x: Tensor, z: Tensor, e: Tensor | None) -> Tensor:
         """log p(x | z, c), (B,) nats."""
