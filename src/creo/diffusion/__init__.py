@@ -1,0 +1,1 @@
+"""Diffusion, score and flow matching as one family."""
