@@ -113,6 +113,10 @@ def _condition(data: Any) -> Any:
 def _finish(run: Any, where: Path, json: bool) -> int:
     interrupted = run.stopped == "interrupted"
     if folders.speaks():
+        if not interrupted:
+            from creo.evaluation import run_report
+
+            run_report(run.path)
         if json:
             tables.show_json(
                 {"run": str(where), "stopped": run.stopped, "steps": run.steps, "seconds": run.seconds}
