@@ -84,12 +84,16 @@ class Estimate:
 
 
 @torch.no_grad()
-def log_probs(model: GenerativeModel, x: Tensor, c: Tensor | None = None, *, repeats: int = 2) -> Estimate:
-    """log_prob of many raw samples under one condition, in chunks; averaged over `repeats` if it is random.
+def log_probs(
+    model: GenerativeModel, x: Tensor, c: Tensor | None = None, *, repeats: int | None = None
+) -> Estimate:
+    """log_prob of many raw samples under one condition, in chunks; averaged if it is random.
 
-    The average of logarithms is what keeps a bound a bound: if `E[w] <= p`, then `E[exp(mean of log w)] <= p`.
+    Without `repeats`, few points are averaged over 32 calls, many over 2. The average of logarithms is what keeps a
+    bound a bound: if `E[w] <= p`, then `E[exp(mean of log w)] <= p`.
     """
-    repeats = 1 if model.likelihood is Likelihood.EXACT else repeats
+    random = model.likelihood is not Likelihood.EXACT
+    repeats = (repeats or min(max(4000 // len(x), 2), 32)) if random else 1
     x, options, draws = as_input(model, x), fewer_samples(model), []
     for _ in range(repeats):
         parts = [model.log_prob(part, spread(c, len(part)), **options) for part in x.split(_CHUNK)]

@@ -118,7 +118,7 @@ def settle(
     *,
     steps: int = 10,
     lr: float = 1e-3,
-    noise: float = 0.05,
+    noise: float = 0.02,
     seed: int = 0,
 ) -> GenerativeModel:
     """Initialise a model on data, play a few rounds of its game, move its parameters at random; then `eval()`.
