@@ -3,4 +3,5 @@
 from creo.autoregressive.decoding import ancestral as ancestral
 from creo.autoregressive.decoding import complete as complete
 from creo.autoregressive.decoding import draw as draw
+from creo.autoregressive.gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
 from creo.autoregressive.made import MADE as MADE

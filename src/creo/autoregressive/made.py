@@ -137,8 +137,8 @@ class MADE(GenerativeModel, Sequential):
         """
         if not isinstance(space, Ordinal | Tokens):
             raise SpaceError(f"MADE models Ordinal and Tokens; received {space}")
-        of_variable = _head(space, head, components)
-        code = Coding(_coding_name(space, coding), of_variable.levels)
+        of_variable = table_head(space, head, components)
+        code = Coding(coding_name(space, coding), of_variable.levels)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
         network = MaskedMLP(
             space.dims,
@@ -201,7 +201,8 @@ class MADE(GenerativeModel, Sequential):
         return self.head.log_probs(params), State(state.cache, state.position + 1)
 
 
-def _coding_name(space: Ordinal | Tokens, coding: str) -> str:
+def coding_name(space: Ordinal | Tokens, coding: str) -> str:
+    """The coding meant by `auto`: onehot for tokens, thermometer for up to 32 levels, scaled above."""
     if isinstance(space, Tokens):
         if coding not in ("auto", "onehot"):
             raise OptionError(f"coding {coding!r} needs ordered levels; {space} has symbols without an order")
@@ -211,7 +212,8 @@ def _coding_name(space: Ordinal | Tokens, coding: str) -> str:
     return "thermometer" if space.levels <= FEW_LEVELS else "scaled"
 
 
-def _head(space: Ordinal | Tokens, name: TableName, components: int) -> DiscreteHead:
+def table_head(space: Ordinal | Tokens, name: TableName, components: int) -> DiscreteHead:
+    """A head that has a table of levels; `auto`: by neighbours' odds for up to 32 levels, logistic above."""
     if name == "auto" and isinstance(space, Ordinal):
         name = "adjacent" if space.levels <= FEW_LEVELS else "logistic"
     head = head_for(space, name, components=components)
