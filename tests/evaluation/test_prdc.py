@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from creo.errors import DataError, OptionError
-from creo.evaluation.prdc import prdc, squared_radii
+from creo.evaluation.neighbours import squared_radii
+from creo.evaluation.prdc import prdc
 from creo.model import seeded
 
 
@@ -65,3 +66,28 @@ def test_bad_input(sets):
         prdc(x, y, k=0)
     with pytest.raises(DataError, match="NaN"):
         prdc(x, torch.full_like(y, math.nan))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_what_single_precision_cannot_decide_double_does(offset):
+    """Against plain double precision on more rows than groups, also far from the origin, where single fails."""
+    with seeded(3):
+        x = torch.randn(1500, 3, dtype=torch.float64)
+        y = torch.randn(1300, 3, dtype=torch.float64)
+    x[0] += offset  # one far row: the centre stays, so all other distances lose digits in single precision
+    exact = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sort(1).values[:, 5].square()
+    torch.testing.assert_close(squared_radii(x, 5), exact, rtol=1e-12, atol=1e-12)
+    far = torch.cdist(y, y, compute_mode="donot_use_mm_for_euclid_dist").sort(1).values[:, 5].square()
+    inside = torch.cdist(y, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    found = prdc(x, y)
+    assert found.density == pytest.approx(float((inside < exact).double().sum(1).mean()) / 5, abs=1e-12)
+    assert found.precision == float((inside < exact).any(1).double().mean())
+    assert found.coverage == float((inside < exact).any(0).double().mean())
+    assert found.recall == float((inside < far[:, None]).any(0).double().mean())
+
+
+def test_many_equal_rows():
+    """Radii of 0 hold nothing, not even their own copies: `<` is strict."""
+    x = torch.arange(3.0)[:, None].repeat(200, 1)
+    found = prdc(x, x + 0.0)
+    assert (found.precision, found.recall, found.density, found.coverage) == (0, 0, 0, 0)

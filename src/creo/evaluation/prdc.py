@@ -8,8 +8,8 @@ x_1..x_n (radii r_i), model samples y_1..y_m (radii s_j):
     density   = mean over y of (number of x-balls it is in) / k          fidelity, 1 when the two agree; robust
     coverage  = share of x whose ball contains some y                    diversity, 1 is best; robust
 
-Distances are computed block by block: no n x m matrix is held. One outlying real sample has a huge ball, which makes
-precision generous; density and coverage do not share that weakness.
+Distances are computed block by block (`neighbours.py`): no n x m matrix is held. One outlying real sample has a
+huge ball, which makes precision generous; density and coverage do not share that weakness.
 
 Sources: Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991 (precision, recall); Naeem et al. 2020,
 https://arxiv.org/abs/2002.09797 (density, coverage).
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from creo.divergences.samples import check_samples
 from creo.errors import DataError, OptionError
+from creo.evaluation.neighbours import exact, margin, squared, squared_radii
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,8 @@ class PRDC:
     m: int
 
 
-def _squared(a: Tensor, b: Tensor, b_norms: Tensor) -> Tensor:
-    """|a_i - b_j|^2 as |a|^2 + |b|^2 - 2 ab, in one pass over the product."""
-    return torch.addmm(b_norms, a, b.T, alpha=-2).add_(a.square().sum(1, keepdim=True)).clamp_min_(0)
-
-
-def squared_radii(x: Tensor, k: int, *, block: int = 512) -> Tensor:
-    """Squared distance of every row of x (n, d) to its k-th nearest other row, (n,)."""
-    norms = x.square().sum(1)
-    parts = []
-    for start in range(0, len(x), block):
-        squared = _squared(x[start : start + block], x, norms)
-        own = torch.arange(len(squared))
-        squared[own, own + start] = -1.0  # itself is always first
-        parts.append(squared.topk(k + 1, largest=False, sorted=True).values[:, -1])
-    return torch.cat(parts)
-
-
 @torch.no_grad()
-def prdc(x: Tensor, y: Tensor, *, k: int = 5, block: int = 512) -> PRDC:
+def prdc(x: Tensor, y: Tensor, *, k: int = 5, block: int = 256) -> PRDC:
     """Precision, recall, density and coverage of model features y against real features x.
 
     Args:
@@ -72,22 +56,15 @@ def prdc(x: Tensor, y: Tensor, *, k: int = 5, block: int = 512) -> PRDC:
     """
     if k < 1 or block < 1:
         raise OptionError(f"k and block must be at least 1; received {k} and {block}")
-    x, y = check_samples(x, y)
+    x, y = (z.double() for z in check_samples(x, y))
     if min(len(x), len(y)) <= k:
         raise DataError(f"a k-th neighbour needs more than k={k} rows; received {len(x)} and {len(y)}")
     centre = x.mean(0)
     x, y = x - centre, y - centre
+    scale = max(float(z.square().sum(1).max()) for z in (x, y)) ** 0.5 or 1.0
+    x, y = x / scale, y / scale
     of_x, of_y = squared_radii(x, k, block=block), squared_radii(y, k, block=block)
-    norms, balls = x.square().sum(1), torch.zeros(len(y), dtype=torch.long)
-    recalled = torch.zeros(len(x), dtype=torch.bool)
-    covered = torch.zeros(len(x), dtype=torch.bool)
-    for start in range(0, len(y), block):
-        rows = slice(start, start + block)
-        squared = _squared(y[rows], x, norms)
-        inside = squared < of_x
-        balls[rows] = inside.sum(1)
-        covered |= inside.any(0)
-        recalled |= (squared < of_y[rows, None]).any(0)
+    balls, covered, recalled = _memberships(x, y, of_x, of_y, block)
     return PRDC(
         precision=float((balls > 0).double().mean()),
         recall=float(recalled.double().mean()),
@@ -97,3 +74,46 @@ def prdc(x: Tensor, y: Tensor, *, k: int = 5, block: int = 512) -> PRDC:
         n=len(x),
         m=len(y),
     )
+
+
+def _memberships(
+    x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, block: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How many x-balls each y is in (m,); whether each x-ball holds some y, and each x is in some y-ball (n,).
+
+    Single precision decides all but what is nearer to a ball's edge than its error; double precision does that.
+    """
+    error, x32, y32, radii = margin(x, y), x.float(), y.float(), of_y.float()
+    norms, shift = x.square().sum(1).float(), of_x.float()
+    least, most, covering, recalling = [], [], [], []
+    for start in range(0, len(y), block):
+        rows = slice(start, start + block)
+        beyond = squared(y32[rows], x32, norms, shift=shift)  # |y_i - x_j|^2 - r_j^2
+        least.append((beyond < -error).view(torch.uint8).sum(1, dtype=torch.int32))
+        most.append((beyond < error).view(torch.uint8).sum(1, dtype=torch.int32))
+        covering.append(beyond.amin(0))
+        recalling.append(beyond.sub_(radii[rows, None]).amin(0) + shift)
+    balls, unsure = torch.cat(least), torch.cat(least) != torch.cat(most)
+    covering_gap, recalling_gap = (torch.stack(g).amin(0) for g in (covering, recalling))
+    balls[unsure] = _balls(x, y[unsure], of_x, block)
+    covered, recalled = covering_gap < 0, recalling_gap < 0
+    near = (covering_gap.abs() <= error) | (recalling_gap.abs() <= error)
+    covered[near], recalled[near] = _touched(x[near], y, of_x[near], of_y, block)
+    return balls, covered, recalled
+
+
+def _balls(x: Tensor, y: Tensor, of_x: Tensor, block: int) -> Tensor:
+    """In double precision: how many x-balls each y is in, (m,)."""
+    parts = [(exact(part, x) < of_x).sum(1, dtype=torch.int32) for part in y.split(block)]
+    return torch.cat(parts) if parts else of_x.new_zeros(0, dtype=torch.int32)
+
+
+def _touched(x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """In double precision: whether each x-ball holds some y, and whether each x is in some y-ball, (n,) each."""
+    covered, recalled = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
+    for start in range(0, len(x), block):
+        rows = slice(start, start + block)
+        distance = exact(x[rows], y)
+        covered[rows] = (distance < of_x[rows, None]).any(1)
+        recalled[rows] = (distance < of_y).any(1)
+    return covered, recalled
