@@ -1,14 +1,34 @@
 """Normalizing flows: invertible layers, data towards noise, whose log-determinants give an exact density."""
 
+from creo.flows.autoregressive import Autoregressive as Autoregressive
+from creo.flows.autoregressive import Conditioner as Conditioner
+from creo.flows.autoregressive import Inverted as Inverted
 from creo.flows.coupling import Additive as Additive
 from creo.flows.coupling import Affine as Affine
 from creo.flows.coupling import Coupling as Coupling
 from creo.flows.coupling import alternating_mask as alternating_mask
 from creo.flows.dequantise import UniformDequantise as UniformDequantise
+from creo.flows.flow import Flow as Flow
 from creo.flows.gaussianise import Gaussianise as Gaussianise
 from creo.flows.layer import Compose as Compose
 from creo.flows.layer import Layer as Layer
+from creo.flows.linear import LU as LU
+from creo.flows.linear import QR as QR
+from creo.flows.linear import Orthogonal as Orthogonal
+from creo.flows.linear_flow import LinearFlow as LinearFlow
+from creo.flows.maf import IAF as IAF
+from creo.flows.maf import MAF as MAF
+from creo.flows.maf import AutoregressiveNSF as AutoregressiveNSF
+from creo.flows.nice import NICE as NICE
+from creo.flows.nsf import NSF as NSF
 from creo.flows.permutation import Permutation as Permutation
+from creo.flows.planar import Planar as Planar
+from creo.flows.planar import Radial as Radial
+from creo.flows.planar_flow import PlanarFlow as PlanarFlow
+from creo.flows.planar_flow import RadialFlow as RadialFlow
+from creo.flows.planar_flow import SylvesterFlow as SylvesterFlow
 from creo.flows.realnvp import RealNVP as RealNVP
+from creo.flows.spline import RationalQuadratic as RationalQuadratic
 from creo.flows.standardise import ActNorm as ActNorm
 from creo.flows.standardise import Standardise as Standardise
+from creo.flows.sylvester import Sylvester as Sylvester
