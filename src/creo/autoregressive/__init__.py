@@ -5,3 +5,6 @@ from creo.autoregressive.decoding import complete as complete
 from creo.autoregressive.decoding import draw as draw
 from creo.autoregressive.gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
 from creo.autoregressive.made import MADE as MADE
+from creo.autoregressive.nade import FVSBN as FVSBN
+from creo.autoregressive.nade import NADE as NADE
+from creo.autoregressive.pixelcnn import PixelCNN as PixelCNN

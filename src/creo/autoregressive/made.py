@@ -15,7 +15,7 @@ https://arxiv.org/abs/1502.03509.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,8 @@ from creo.distributions.heads import DiscreteHead, head_for
 from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel, Sequential, TrainingDefaults
 from creo.nn import ConditionEmbedding
-from creo.nn.masked import Cache, MaskedMLP
+from creo.nn.masked import MaskedMLP
+from creo.nn.nade import NADENetwork
 from creo.spaces import Ordinal, Space, Tokens
 
 CodingName = Literal["auto", "thermometer", "onehot", "scaled"]
@@ -70,7 +71,7 @@ class State(NamedTuple):
     one state, `repeat` or `reorder` it first.
     """
 
-    cache: Cache
+    cache: Any
     position: int
 
 
@@ -90,7 +91,7 @@ class MADE(GenerativeModel, Sequential):
     def __init__(
         self,
         space: Ordinal | Tokens,
-        network: MaskedMLP,
+        network: MaskedMLP | NADENetwork,
         coding: Coding,
         head: DiscreteHead,
         order: Tensor,
@@ -148,7 +149,7 @@ class MADE(GenerativeModel, Sequential):
             context=0 if embedding is None else width,
             dropout=dropout,
         )
-        permutation = _order(space.dims, order, order_seed)
+        permutation = generation_order(space.dims, order, order_seed)
         return cls(space, network, code, of_variable, permutation, condition=condition, embedding=embedding)
 
     def training_defaults(self) -> TrainingDefaults:
@@ -222,7 +223,8 @@ def table_head(space: Ordinal | Tokens, name: TableName, components: int) -> Dis
     return head
 
 
-def _order(dims: int, order: str, seed: int) -> Tensor:
+def generation_order(dims: int, order: str, seed: int) -> Tensor:
+    """(D,): as the variables lie (`raster`), or a permutation drawn with the seed (`random`)."""
     if order == "raster":
         return torch.arange(dims)
     return torch.randperm(dims, generator=torch.Generator().manual_seed(seed))

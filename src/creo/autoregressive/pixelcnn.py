@@ -1,0 +1,71 @@
+"""PixelCNN: one stack of masked convolutions over pixels (`creo.nn.masked_conv`), with its blind spot.
+
+Kept for what it teaches: `gated-pixelcnn` has no blind spot and learns faster. `receptive_field` shows the difference.
+
+Reference: van den Oord, Kalchbrenner, Kavukcuoglu (2016), Pixel Recurrent Neural Networks,
+https://arxiv.org/abs/1601.06759.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from creo.autoregressive.colours import Chained
+from creo.autoregressive.gated_pixelcnn import size_of
+from creo.autoregressive.made import Coding, TableName, coding_name, table_head
+from creo.autoregressive.pixels import PixelModel, grid, images
+from creo.nn.masked_conv import MaskedConvNet
+from creo.spaces import Space
+
+
+class PixelCNN(PixelModel):
+    """See the module docstring, and `PixelModel` for what it answers."""
+
+    @classmethod
+    def for_space(
+        cls,
+        space: Space,
+        condition: Space | None = None,
+        *,
+        size: Literal["auto", "tiny", "digits", "small", "base"] = "auto",
+        width: int = 0,
+        layers: int = 0,
+        kernel: int = 3,
+        first: int = 7,
+        head: TableName = "auto",
+        components: int = 5,
+        dropout: float = 0.0,
+        drop: float = 0.0,
+    ) -> Self:
+        """A PixelCNN that suits the space.
+
+        Args:
+            space: Ordinal images.
+            condition: what it is conditioned on, or None.
+            size: width and layers by name; auto goes by the number of pixels.
+            width: channels between blocks (half of them inside); 0: twice those of the size.
+            layers: masked convolutions; 0: those of the size.
+            kernel: side of the masked convolutions, odd.
+            first: side of the first one, odd.
+            head: how the network gives the probabilities of the levels; see MADE.
+            components: logistics in the mixture of the logistic head.
+            dropout: probability of dropping a unit in training.
+            drop: share of training images whose condition is hidden, for classifier-free guidance.
+        """
+        space = images(space)
+        channels, height, columns = grid(space)
+        width, layers = width or 2 * size_of(space, size)[0], layers or size_of(space, size)[1]
+        table = table_head(space, head, components)
+        coding = Coding(coding_name(space, "auto"), table.levels)
+        network = MaskedConvNet(
+            channels * coding.size,
+            (height, columns),
+            width=width,
+            layers=layers,
+            kernel=kernel,
+            first=first,
+            context=0 if condition is None else width,
+            dropout=dropout,
+        )
+        colours = Chained(width, channels, coding, table, dropout=dropout)
+        return cls(space, network, coding, colours, condition=condition, width=width, drop=drop)
