@@ -7,14 +7,19 @@ import itertools
 import pytest
 import torch
 
-from creo.autoregressive import GatedPixelCNN, PixelCNN
+from creo.autoregressive import GatedPixelCNN, ImageTransformer, PixelCNN, PixelCNNpp
 from creo.errors import SpaceError
 from creo.model import seeded
 from creo.spaces import Categories, Ordinal
 from creo.testing import check_cached_equals_uncached, check_causal, check_samples_match_log_prob
 from creo.testing.tiny import shake
 
-MODELS = {"gated": (GatedPixelCNN, {}), "masked": (PixelCNN, {"first": 11})}
+MODELS = {
+    "gated": (GatedPixelCNN, {}),
+    "masked": (PixelCNN, {"first": 11}),
+    "coupled": (PixelCNNpp, {"components": 3}),
+    "transformer": (ImageTransformer, {"heads": 2}),
+}
 
 
 @pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
