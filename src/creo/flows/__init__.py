@@ -2,7 +2,9 @@
 
 from creo.flows.autoregressive import Autoregressive as Autoregressive
 from creo.flows.autoregressive import Conditioner as Conditioner
-from creo.flows.autoregressive import Inverted as Inverted
+from creo.flows.convolution import ChannelCoupling as ChannelCoupling
+from creo.flows.convolution import Invertible1x1 as Invertible1x1
+from creo.flows.convolution import MaskedConvCoupling as MaskedConvCoupling
 from creo.flows.coupling import Additive as Additive
 from creo.flows.coupling import Affine as Affine
 from creo.flows.coupling import Coupling as Coupling
@@ -10,7 +12,10 @@ from creo.flows.coupling import alternating_mask as alternating_mask
 from creo.flows.dequantise import UniformDequantise as UniformDequantise
 from creo.flows.flow import Flow as Flow
 from creo.flows.gaussianise import Gaussianise as Gaussianise
+from creo.flows.glow import ChannelNorm as ChannelNorm
+from creo.flows.glow import Glow as Glow
 from creo.flows.layer import Compose as Compose
+from creo.flows.layer import Inverted as Inverted
 from creo.flows.layer import Layer as Layer
 from creo.flows.linear import LU as LU
 from creo.flows.linear import QR as QR
@@ -19,6 +24,10 @@ from creo.flows.linear_flow import LinearFlow as LinearFlow
 from creo.flows.maf import IAF as IAF
 from creo.flows.maf import MAF as MAF
 from creo.flows.maf import AutoregressiveNSF as AutoregressiveNSF
+from creo.flows.multiscale import Reshape as Reshape
+from creo.flows.multiscale import Split as Split
+from creo.flows.multiscale import Squeeze as Squeeze
+from creo.flows.multiscale import channel_mask as channel_mask
 from creo.flows.nice import NICE as NICE
 from creo.flows.nsf import NSF as NSF
 from creo.flows.permutation import Permutation as Permutation

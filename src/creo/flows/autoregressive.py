@@ -108,23 +108,3 @@ class Autoregressive(Layer):
         with torch.autocast(y.device.type, enabled=False):
             x, log_det = substitute(self.network, self.ends, self.elementwise, ordered, e)
         return x.index_select(1, self.back).reshape_as(y), log_det
-
-
-class Inverted(Layer):
-    """A layer used backwards: `forward` is the other's `inverse`.
-
-    Args:
-        layer: any bijection.
-    """
-
-    def __init__(self, layer: Layer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layer's inverse."""
-        return self.layer.inverse(x, e)
-
-    def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layer's forward."""
-        return self.layer.forward(y, e)

@@ -96,3 +96,23 @@ class Compose(Layer):
         for layer in self:
             shape = layer.output_shape(shape)
         return shape
+
+
+class Inverted(Layer):
+    """A layer used backwards: `forward` is the other's `inverse`.
+
+    Args:
+        layer: any bijection.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The layer's inverse."""
+        return self.layer.inverse(x, e)
+
+    def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The layer's forward."""
+        return self.layer.forward(y, e)

@@ -2,7 +2,7 @@ r"""Linear layers on whole events: every entry of the output may depend on every
 
 | layer        | y = W x + b(e), on the flattened event                     | log |det W|     | inverse              |
 |--------------|-----------------------------------------------------------|-----------------|----------------------|
-| `LU`         | W = L U, L unit lower, U upper triangular, diag exp(s)    | sum s           | two triangular solves|
+| `LU`         | W = L U, L unit lower, U upper triangular, diag +-exp(s)  | sum s           | two triangular solves|
 | `Orthogonal` | W = H_1 H_2 ... H_m, H_v = I - 2 v v^T / |v|^2            | 0               | W^T                  |
 | `QR`         | W = Q R, Q `Orthogonal`, R upper triangular, diag exp(s)  | sum s           | W^T, triangular solve|
 
@@ -70,16 +70,30 @@ class LU(_Matrix):
         context: size of a condition's embedding, which shifts; 0 for none.
     """
 
+    sign: Tensor
+
     def __init__(self, shape: tuple[int, ...], *, context: int = 0) -> None:
         super().__init__(shape, context)
         pairs = self.dims * (self.dims - 1) // 2
         self.lower, self.upper = nn.Parameter(torch.zeros(pairs)), nn.Parameter(torch.zeros(pairs))
         self.log_scale = nn.Parameter(torch.zeros(self.dims))
+        self.register_buffer("sign", torch.ones(self.dims))
+
+    @torch.no_grad()
+    def set_matrix(self, matrix: Tensor) -> Tensor:
+        """Become `matrix` up to the order of its rows; returns that order: W = matrix[order]."""
+        permutation, lower, upper = torch.linalg.lu(matrix.double())
+        rows, columns = torch.tril_indices(self.dims, self.dims, -1)
+        self.lower.copy_(lower[rows, columns])
+        self.upper.copy_(upper[columns, rows])
+        self.log_scale.copy_(upper.diagonal().abs().log())
+        self.sign.copy_(upper.diagonal().sign())
+        return permutation.argmax(0)
 
     def _triangles(self) -> tuple[Tensor, Tensor]:
         rows, columns = torch.tril_indices(self.dims, self.dims, -1, device=self.lower.device)
         lower = torch.eye(self.dims, dtype=self.lower.dtype, device=self.lower.device)
-        upper = torch.diag(self.log_scale.exp())
+        upper = torch.diag(self.sign * self.log_scale.exp())
         return lower.index_put((rows, columns), self.lower), upper.index_put((columns, rows), self.upper)
 
     def multiply(self, x: Tensor) -> Tensor:

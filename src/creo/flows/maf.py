@@ -25,10 +25,10 @@ from typing import Self
 import torch
 
 from creo.errors import OptionError
-from creo.flows.autoregressive import Autoregressive, Inverted
+from creo.flows.autoregressive import Autoregressive
 from creo.flows.coupling import Affine, Elementwise
 from creo.flows.flow import Flow, PreprocessName
-from creo.flows.layer import Layer
+from creo.flows.layer import Inverted, Layer
 from creo.flows.spline import RationalQuadratic
 from creo.flows.standardise import ActNorm
 from creo.spaces import Space

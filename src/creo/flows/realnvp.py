@@ -6,6 +6,10 @@ Every coupling keeps one half of the entries and scales and shifts the other hal
 successive masks swap the halves. One pass of all networks gives the density, one more gives a sample. Preprocessing,
 the meaning of `log_prob` and of the options are `creo.flows.flow`'s.
 
+With `multiscale=True` images go through a ladder of scales (`creo.flows.multiscale`): at each of them three couplings
+with checkerboards, a squeeze, and three with halves of the channels, all with convolutional networks; then half of the
+channels goes to the noise.
+
 Source: Dinh, Sohl-Dickstein, Bengio 2017, https://arxiv.org/abs/1605.08803.
 """
 
@@ -16,9 +20,12 @@ from functools import partial
 from typing import Self
 
 from creo.errors import OptionError
+from creo.flows.convolution import MaskedConvCoupling
 from creo.flows.coupling import Affine, Coupling, Elementwise, alternating_mask
 from creo.flows.flow import Flow, PreprocessName
 from creo.flows.layer import Layer
+from creo.flows.multiscale import Squeeze, channel_mask
+from creo.flows.multiscale import multiscale as ladder_of
 from creo.flows.standardise import ActNorm
 from creo.nn import MLP
 from creo.spaces import Space
@@ -42,6 +49,25 @@ def couplings(
         yield Coupling(alternating_mask(shape, i), network, elementwise)
 
 
+def image_couplings(
+    shape: tuple[int, ...], *, hidden: int, context: int, elementwise: Elementwise, scales: int
+) -> list[Layer]:
+    """The multi-scale ladder."""
+    convolutional = partial(MaskedConvCoupling, hidden=hidden, elementwise=elementwise, context=context)
+
+    def scale(before: tuple[int, ...]) -> list[Layer]:
+        inside = Squeeze().output_shape(before)
+        layers: list[Layer] = []
+        for i in range(3):
+            layers += [ActNorm(before), convolutional(alternating_mask(before, i % 2))]
+        layers.append(Squeeze())
+        for i in range(3):
+            layers += [ActNorm(inside), convolutional(channel_mask(inside, i))]
+        return layers
+
+    return ladder_of(shape, scales, scale)
+
+
 class RealNVP(Flow):
     """Normal noise through affine couplings; see the module docstring."""
 
@@ -56,6 +82,9 @@ class RealNVP(Flow):
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
         bound: float = 1.0,
+        multiscale: bool = False,
+        scales: int = 3,
+        channels: int = 32,
     ) -> Self:
         """Affine couplings with alternating masks and residual networks.
 
@@ -67,7 +96,18 @@ class RealNVP(Flow):
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
             bound: limit of a coupling's log-scale.
+            multiscale: convolutional couplings on a ladder of scales, for images of even height and width;
+                `layers`, `hidden` and `dropout` do not apply then.
+            scales: of the ladder, at most.
+            channels: of the ladder's networks.
         """
+        if multiscale:
+            ladder = partial(
+                image_couplings, space.shape, hidden=channels, elementwise=Affine(bound), scales=scales
+            )
+            return cls.compose(
+                space, condition, lambda context: ladder(context=context), preprocess=preprocess
+            )
         count = (4 if space.discrete else 8) if layers is None else layers
         rate = 0.2 * space.discrete if dropout is None else dropout
         stack = partial(couplings, space.shape, count, Affine(bound), hidden=hidden, dropout=rate)
