@@ -10,9 +10,8 @@ import pytest
 from creo import registry
 from creo.errors import OptionError, RunError, UnknownName
 from creo.evaluation import compare, run_report
-from creo.evaluation.baseline import NAME
 from creo.evaluation.comparison import across
-from creo.evaluation.side_by_side import specifications
+from creo.evaluation.side_by_side import NAME, specifications
 from creo.evaluation.value import Value
 
 

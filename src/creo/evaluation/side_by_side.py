@@ -24,7 +24,6 @@ from creo import registry
 from creo.data import load_data
 from creo.data.dataset import Data
 from creo.errors import CreoError, OptionError, RunError
-from creo.evaluation.baseline import NAME, IndependentHistogram, has_baseline
 from creo.evaluation.comparison import Comparison, Entry
 from creo.evaluation.evaluation import SAMPLES, Evaluation, evaluate, reference_of
 from creo.evaluation.machine import command, machine
@@ -34,6 +33,9 @@ from creo.training import Run, RunFolder, fit, load, make_settings, resume
 from creo.training.checkpoint import write_atomically
 
 Spec = str | tuple[str, Mapping[str, Any]]
+
+#: The model to beat on counting spaces, and what its row is called.
+BASELINE, NAME = "independent", "independent histogram"
 
 
 def _slug(label: str) -> str:
@@ -132,10 +134,16 @@ def _run_baseline(entry: Entry, contest: _Contest) -> None:
     if (entry.folder / "evaluation.json").is_file():
         entry.evaluation = Evaluation.read(entry.folder)
         return
-    model = IndependentHistogram(contest.data.space)
+    model = registry.build(BASELINE, contest.data.space)
     model.initialise(contest.data.train.x)
     entry.evaluation = contest.evaluate(model)
     entry.evaluation.save(entry.folder)
+
+
+def _needs_baseline(specs: Mapping[str, tuple[str, dict[str, Any]]], data: Data) -> bool:
+    """Whether there is a baseline for this data that is not compared anyway."""
+    able = data.space.kind in registry.find(BASELINE).promise
+    return able and BASELINE not in {name for name, _ in specs.values()}
 
 
 def _claim(out: Path, protocol: dict[str, Any]) -> None:
@@ -238,7 +246,7 @@ def compare(
     _claim(out, {k: about[k] for k in ("data", "content", "settings", "samples")})
     reference = reference_of(data.test, data.space, samples=samples)
     contest = _Contest(data, chosen, reference, samples, progress)
-    jobs = _jobs(specs, which, out, contest, baseline and has_baseline(data.space))
+    jobs = _jobs(specs, which, out, contest, baseline and _needs_baseline(specs, data))
     return _play(jobs, Comparison([], about, out), progress)
 
 
