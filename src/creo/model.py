@@ -252,7 +252,10 @@ class Decodes(Protocol):
 
 @runtime_checkable
 class Invertible(Protocol):
-    """Flows: `forward` is data to noise, `inverse` noise to data; both return (B,) log|det Jacobian|."""
+    """Flows: `forward` is data to noise, `inverse` noise to data; both return (B,) log|det Jacobian|.
+
+    On ordinal spaces they speak of dequantised samples x + u in [0, levels), floating, of which `floor` are the levels.
+    """
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(z, log_det)"""
