@@ -6,6 +6,7 @@ from creo.autoregressive.decoding import draw as draw
 from creo.autoregressive.gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
 from creo.autoregressive.image_transformer import ImageTransformer as ImageTransformer
 from creo.autoregressive.made import MADE as MADE
+from creo.autoregressive.mixed_made import MixedMADE as MixedMADE
 from creo.autoregressive.nade import FVSBN as FVSBN
 from creo.autoregressive.nade import NADE as NADE
 from creo.autoregressive.pixelcnn import PixelCNN as PixelCNN
