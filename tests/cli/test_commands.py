@@ -128,7 +128,7 @@ def test_sample_takes_labels_in_turn_and_a_seed(creo, run: Path, tmp_path: Path)
 
 
 def test_evaluate_prints_what_evaluate_returns(creo, run: Path) -> None:
-    words = ("evaluate", str(run), "--split", "valid", "--samples", "50", "--json")
+    words = ("evaluate", str(run), "--split", "valid", "-n", "50", "--json")
     found = json.loads(creo(*words).out)
     values = {v["name"]: v for v in found["values"]}
     x, c = load_data("digits").valid.head(350)
@@ -140,7 +140,7 @@ def test_evaluate_prints_what_evaluate_returns(creo, run: Path) -> None:
 
 
 def test_evaluate_for_people_and_report(creo, run: Path) -> None:
-    said = creo("evaluate", str(run), "--samples", "50", "--save")
+    said = creo("evaluate", str(run), "-n", "50", "--save")
     assert said.status == 0, said
     assert "NLL" in said.out
     assert "nats" in said.out

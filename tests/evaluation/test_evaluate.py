@@ -22,7 +22,7 @@ def test_everything_about_the_truth(toys, plane):
     found = evaluate(toys.Normal(), plane.test, samples=200)
     names = [v.name for v in found.values]
     assert names == [
-        "NLL", "bits/dim", "KL", "MMD2", "C2ST", "FD", "precision", "recall", "distance ratio", "copies",
+        "NLL", "bits/dim", "KL", "MMD2", "KID", "C2ST", "FD", "precision", "recall", "distance ratio", "copies",
         "sampling", "parameters",
     ]  # fmt: skip
     assert found["KL"].value == pytest.approx(0.0, abs=1e-6)
@@ -30,7 +30,7 @@ def test_everything_about_the_truth(toys, plane):
     assert found["MMD2"].n == 200
     assert found["parameters"].value == 0
     assert found["sampling"].value > 0
-    assert set(found.floor) == {"MMD2", "C2ST", "FD", "precision", "recall"}
+    assert set(found.floor) == {"MMD2", "KID", "C2ST", "FD", "precision", "recall"}
     assert set(found.pictures) == {"samples", "data"}
     assert found.pictures["samples"].startswith(b"\x89PNG")
     assert "Normal on normal\n  NLL = " in repr(found)

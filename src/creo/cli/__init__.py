@@ -13,8 +13,10 @@ COMMANDS = {
     "train": "creo.cli.train:train",
     "resume": "creo.cli.train:resume",
     "sample": "creo.cli.sample:sample",
+    "complete": "creo.cli.complete:complete",
     "evaluate": "creo.cli.evaluate:evaluate",
     "compare": "creo.cli.compare:compare",
+    "outliers": "creo.cli.outliers:outliers",
     "report": "creo.cli.evaluate:report",
     "completion": "creo.cli.completion:completion",
 }

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from creo.evaluation.comparison import Comparison
-    from creo.evaluation.evaluation import Evaluation, draw, evaluate, reference_of, sample_values
+    from creo.evaluation.evaluation import (
+        Evaluation,
+        draw,
+        evaluate,
+        evaluate_samples,
+        reference_of,
+        sample_values,
+    )
     from creo.evaluation.quality import Reference
     from creo.evaluation.report import comparison_report
     from creo.evaluation.side_by_side import compare
@@ -27,6 +34,7 @@ _HOME = {
     "comparison_report": "report",
     "draw": "evaluation",
     "evaluate": "evaluation",
+    "evaluate_samples": "evaluation",
     "reference_of": "evaluation",
     "run_report": "single_run",
     "sample_values": "evaluation",
@@ -34,7 +42,7 @@ _HOME = {
 
 __all__ = [
     "Comparison", "Evaluation", "Reference", "Value", "compare", "comparison_report", "draw", "evaluate",
-    "reference_of", "run_report", "sample_values",
+    "evaluate_samples", "reference_of", "run_report", "sample_values",
 ]  # fmt: skip
 
 

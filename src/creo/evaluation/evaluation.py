@@ -4,9 +4,11 @@ What is asked depends on what is there:
 
 | question                                    | needs                                            |
 |---------------------------------------------|--------------------------------------------------|
-| NLL, bits/dim                               | a likelihood (else the row says why there is none) |
+| NLL, bits/dim, perplexity of texts          | a likelihood (else the row says why there is none) |
 | KL(truth, model)                            | the same, and data whose own density is known    |
-| MMD2, C2ST, FD, precision, recall against the held-out data | nothing                          |
+| MMD2, KID, C2ST, FD, precision, recall against the held-out data | nothing                     |
+| IS                                          | features that classify                           |
+| modes, high quality                         | data whose modes are known                       |
 | their floor, distance ratio, copies, pairs  | the training set (`split.parent`, or `train=`)   |
 | parameters, ms/sample                       | nothing                                          |
 | training time                               | the run (`training=`)                            |
@@ -26,9 +28,11 @@ import torch
 from torch import Tensor
 
 from creo.data.dataset import Data, Split
-from creo.errors import CreoError, OptionError, RunError, SpaceError
+from creo.errors import CreoError, DataError, OptionError, RunError, SpaceError
 from creo.evaluation.cost import cost_values, sampling_speed
-from creo.evaluation.features import Extractor, Standardised
+from creo.evaluation.extractors import Setting
+from creo.evaluation.extractors import extractor as extractor_of
+from creo.evaluation.features import Extractor
 from creo.evaluation.likelihood import evaluating, likelihood_values
 from creo.evaluation.machine import machine
 from creo.evaluation.memorisation import Memorisation, memorisation
@@ -147,8 +151,14 @@ class _Subject:
     train: Tensor | None
     split: str
     data: str
-    truth: Callable[[Tensor], Tensor] | None
+    density: Any
     protocol: dict[str, Any]
+    parent: Data | None = None
+
+    @property
+    def truth(self) -> Callable[[Tensor], Tensor] | None:
+        """The log-density of the data, if known."""
+        return getattr(self.density, "log_prob", None)
 
 
 def _from_split(split: Split, train: Tensor | None, seed: int) -> _Subject:
@@ -159,9 +169,7 @@ def _from_split(split: Split, train: Tensor | None, seed: int) -> _Subject:
             train = parent.train.head(TRAIN)[0]
     density = None if parent is None else parent.density
     protocol = {} if parent is None else {"data": parent.name, "content": parent.content_hash}
-    return _Subject(
-        x, c, train, split.name, parent.name if parent else "", getattr(density, "log_prob", None), protocol
-    )
+    return _Subject(x, c, train, split.name, parent.name if parent else "", density, protocol, parent)
 
 
 def _subject(data: Split | Data | Tensor, c: Tensor | None, train: Tensor | None, seed: int) -> _Subject:
@@ -183,25 +191,26 @@ def reference_of(
     *,
     train: Tensor | None = None,
     samples: int = SAMPLES,
-    extractor: Extractor | None = None,
+    features: str | Extractor = "standardised",
     seed: int = 0,
 ) -> Reference:
-    """What samples are judged by: the first `samples` held-out examples, features, training data.
+    """What samples are judged by: the first `samples` held-out examples, features (`extractors.py`), training data.
 
     Build it once and pass it as `reference=` to evaluate several models against the same data quickly.
     """
-    return _reference(_subject(data, None, train, seed), space, samples, extractor, seed)
+    return _reference(_subject(data, None, train, seed), space, samples, features, seed)
 
 
-def _reference(s: _Subject, space: Space, samples: int, extractor: Extractor | None, seed: int) -> Reference:
+def _reference(s: _Subject, space: Space, samples: int, features: str | Extractor, seed: int) -> Reference:
     if s.train is not None:
         space.check(s.train, "train")
     if len(s.x) < 10:
         raise SpaceError(f"at least 10 held-out samples are needed to judge by; received {len(s.x)}")
-    if extractor is None:
-        fitted_on = "held-out data" if s.train is None else "train"
-        extractor = Standardised.of(space, s.x if s.train is None else s.train, fitted_on=fitted_on)
-    return Reference(s.x[:samples], extractor, s.train, s.split, seed, s.protocol)
+    fitted_on, x = ("held-out data", s.x) if s.train is None else ("train", s.train)
+    setting = Setting(space, x, fitted_on, s.parent)
+    extractor = extractor_of(features, setting) if isinstance(features, str) else features
+    near = extractor_of("standardised", setting) if extractor.costly else None
+    return Reference(s.x[:samples], extractor, s.train, s.split, seed, s.protocol, near, s.density)
 
 
 def draw(
@@ -250,6 +259,7 @@ def evaluate(
     c: Tensor | None = None,
     train: Tensor | None = None,
     samples: int = SAMPLES,
+    features: str | Extractor = "standardised",
     reference: Reference | None = None,
     training: Any = None,
     pictures: bool = True,
@@ -264,7 +274,8 @@ def evaluate(
         c: conditions of raw samples, (n, *condition.shape), for conditional models.
         train: raw training samples, where `data` does not know its training set.
         samples: how many samples to draw and held-out examples to judge them by, at most.
-        reference: from `reference_of`, to share the held-out features and their floor between models.
+        features: name of an extractor (see `creo.evaluation.extractors`), or one of your own.
+        reference: from `reference_of`, to share held-out features and floor between models; it decides features then.
         training: the `Run` that trained the model, for its time and steps.
         pictures: draw samples, data and nearest neighbours.
         batch_size: of likelihood and sampling.
@@ -286,11 +297,55 @@ def evaluate(
         seed=seed,
         protocol=s.protocol,
     )
-    reference = reference or _reference(s, model.space, samples, None, seed)
+    reference = reference or _reference(s, model.space, samples, features, seed)
     drawn, shown = _sampled(model, c, reference, batch_size, seed, pictures)
     values += drawn + cost_values(model, training=training)
-    about = {**machine(), "model": model.recipe, "seed": seed}
+    about = {**machine(), "model": model.recipe, "seed": seed, "features": described(reference.extractor)}
     return Evaluation(_name(model), s.data, values, reference.floor, shown, about)
+
+
+def evaluate_samples(
+    samples: Tensor | str | Path,
+    data: Split | Data,
+    *,
+    most: int = SAMPLES,
+    features: str | Extractor = "standardised",
+    pictures: bool = True,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate samples that somebody else's model drew, against held-out data.
+
+    Args:
+        samples: raw samples (n, *shape), or a folder of pictures, an .npz or an .npy (see `elsewhere.py`).
+        data: a split, or a data set (its test split).
+        most: how many samples and held-out examples are used at most.
+        features: as in `evaluate`.
+        pictures: draw samples, data and nearest neighbours.
+        seed: seeds everything random.
+
+    Raises:
+        DataError: no samples, or unreadable ones. SpaceError: they are not of the data's space.
+    """
+    from creo.evaluation.elsewhere import read_samples
+
+    s = _subject(data, None, None, seed)
+    space = s.parent.space if s.parent is not None else None
+    if space is None:
+        raise SpaceError("samples are judged against a split that belongs to a data set, such as data.test")
+    named = "samples" if isinstance(samples, Tensor) else str(samples)
+    x = samples if isinstance(samples, Tensor) else read_samples(samples, space)
+    x = space.check(x, named)[:most]
+    if len(x) < 2:
+        raise DataError(f"{named}: at least 2 samples are needed; received {len(x)}")
+    reference = _reference(s, space, most, features, seed)
+    values, shown = sample_values(x, reference, space, pictures=pictures)
+    about = {**machine(), "seed": seed, "features": described(reference.extractor)}
+    return Evaluation(named, s.data, values, reference.floor, shown, about)
+
+
+def described(extractor: Extractor) -> dict[str, str]:
+    """Name, key and, where it has one, the note of an extractor."""
+    return {"name": extractor.name, "key": extractor.key, "note": getattr(extractor, "note", "")}
 
 
 def _name(model: GenerativeModel) -> str:

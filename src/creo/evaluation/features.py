@@ -46,6 +46,10 @@ class Extractor(Protocol):
     def key(self) -> str:
         """Hash of everything that determines the features."""
 
+    @property
+    def costly(self) -> bool:
+        """Whether features are worth keeping on disk."""
+
     def __call__(self, x: Tensor) -> Tensor:
         """Features (B, d), float32."""
 
@@ -91,6 +95,23 @@ def _(space: Table) -> Encoding:
     return lambda x: torch.cat([part(x[:, i]) for i, part in enumerate(parts)], 1)
 
 
+@dataclass(frozen=True)
+class Plain:
+    """The vectors of the table as they are."""
+
+    space: Space
+    name: str
+    costly: bool = False
+
+    @property
+    def key(self) -> str:
+        """Hash of the space."""
+        return hashlib.blake2b(repr(self.space).encode(), digest_size=8).hexdigest()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return encoding(self.space)(x.cpu())
+
+
 @dataclass(frozen=True, eq=False)
 class Standardised:
     """`(encoding(x) - mean) / scale`; build it with `Standardised.of`."""
@@ -99,6 +120,7 @@ class Standardised:
     mean: Tensor
     scale: Tensor
     fitted_on: str
+    costly: bool = False
 
     @classmethod
     def of(cls, space: Space, train: Tensor, *, fitted_on: str = "train") -> Standardised:

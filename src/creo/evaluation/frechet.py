@@ -126,6 +126,10 @@ class FrechetReference:
         mean, factor = _thin(reference)
         return cls(len(reference), mean, factor)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What must be kept to have it again."""
+        return {"mean": self.mean, "factor": self.factor}
+
     @cached_property
     def trace(self) -> float:
         """tr S2."""

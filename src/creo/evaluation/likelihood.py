@@ -7,6 +7,8 @@ with standard error s / sqrt(n), s the standard deviation of the n terms. What l
 estimate) is the model's promise, `model.likelihood`; the sign before the number says it: a lower bound on log p
 gives `NLL <= value`.
 
+    perplexity = exp(NLL / length)            of texts: how many equally likely symbols there are at each place
+
 For data whose own density q is known the entropy can be taken out, and what remains has a zero:
 
     KL(q || p) = 1/n sum_i log q(x_i) - log p(x_i)        nats, 0 iff p = q; with its own, much smaller, standard error.
@@ -27,7 +29,7 @@ from torch import Tensor
 from creo.errors import NoLikelihood
 from creo.evaluation.value import Value, missing
 from creo.model import GenerativeModel, Likelihood, seeded
-from creo.spaces import bits_per_dim
+from creo.spaces import Tokens, bits_per_dim
 
 
 @contextmanager
@@ -77,6 +79,12 @@ def mean_and_error(terms: Tensor) -> tuple[float, float | None]:
     return mean, float(terms.std() / math.sqrt(len(terms)))
 
 
+def _perplexity(nats: float, error: float | None) -> tuple[float, float | None]:
+    """exp of nats per symbol, and its standard error by the delta method."""
+    value = math.exp(nats) if nats < 700 else math.inf
+    return value, None if error is None else value * error
+
+
 def _note(model: GenerativeModel, nll: Tensor) -> str:
     notes = [model.likelihood_note] if model.likelihood_note else []
     bad = int((~nll.isfinite()).sum())
@@ -103,6 +111,9 @@ def likelihood_values(
     common: dict[str, Any] = {"split": split, "n": len(x), "seed": seed, "protocol": dict(protocol or {})}
     names = ["NLL", "bits/dim"] + (["KL"] if truth is not None else [])
     units = {"NLL": "nats", "bits/dim": "", "KL": "nats"}
+    if isinstance(model.space, Tokens):
+        names.append("perplexity")
+        units["perplexity"] = ""
     if model.likelihood is Likelihood.NONE:
         return [missing(name, model.no_likelihood, unit=units[name], kind="", **common) for name in names]
     try:
@@ -114,4 +125,6 @@ def likelihood_values(
     if truth is not None:
         terms["KL"] = truth(x.double()).double().cpu() + nll
     estimates = {name: mean_and_error(t) for name, t in terms.items()}
+    if isinstance(model.space, Tokens):
+        estimates["perplexity"] = _perplexity(*mean_and_error(nll / model.space.length))
     return [Value(k, v, unit=units[k], stderr=error, **common) for k, (v, error) in estimates.items()]

@@ -52,8 +52,8 @@ def memorisation(samples: Tensor, reference: Reference, *, pairs: int = 8) -> Me
     train, features = reference.train, reference.train_features
     if train is None or features is None:
         raise ValueError("memorisation needs training samples in the reference")
-    distance, index = nearest(reference.extractor(samples), features)
-    held_distance, held_index = nearest(reference.features, features)
+    distance, index = nearest(reference.neighbourhood(samples), features)
+    held_distance, held_index = nearest(reference.neighbourhood(reference.x), features)
     common = reference._common(len(samples))
     scale = float(held_distance.median())
     ratio = float(distance.median()) / scale if scale else float("nan")

@@ -31,13 +31,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from creo import registry
+from creo.data.dataset import Data
 from creo.errors import DataError, OptionError, SpaceError
 from creo.evaluation.features import encoding
 from creo.evaluation.likelihood import evaluating, log_probs
 from creo.evaluation.value import Value
-from creo.model import Decodes, Encodes, GenerativeModel, HasEnergy, Likelihood
+from creo.model import Decodes, Encodes, GenerativeModel, HasEnergy, Likelihood, seeded
 from creo.spaces import Space
 
+BACKGROUND = "independent"  #: the default background model where it can be had
 Score = Callable[[Tensor], Tensor]
 
 
@@ -158,3 +161,46 @@ def outlier_detection(
                   note=model.likelihood_note, protocol=protocol)
         )  # fmt: skip
     return values
+
+
+def compare_kinds(
+    model: GenerativeModel,
+    own: Data,
+    other: Data,
+    *,
+    split: str = "test",
+    n: int = 2000,
+    background: GenerativeModel | None = None,
+    seed: int = 0,
+) -> list[Value]:
+    """`outlier_detection` between two data sets; on counting spaces an independent histogram is the background.
+
+    Args:
+        model: trained on `own`.
+        own: its own kind; the typical NLL is measured on its validation split (on train, if `split` is that).
+        other: another kind, in the same space.
+        split: the part of both that is told apart.
+        n: how many of each, at most.
+        background: a simpler model of `own` for the likelihood ratio.
+        seed: seeds bounds and estimates.
+
+    Raises:
+        SpaceError: the spaces differ. OptionError: the model is conditional, or has nothing to score by.
+    """
+    if other.space != own.space or model.space != own.space:
+        raise SpaceError(
+            f"outliers are told apart in one space: the model has {model.space}, {own.name} {own.space}, "
+            f"{other.name} {other.space}"
+        )
+    if model.condition is not None:
+        raise OptionError("the model is conditional, and an outlier has no label: train without conditions")
+    with seeded(seed):
+        inside, outside = (data.split(split).head(n)[0] for data in (own, other))
+        insiders = own.split("train" if split == "valid" else "valid").head(n)[0]
+        if background is None and own.space.kind in registry.find(BACKGROUND).promise:
+            background = registry.build(BACKGROUND, own.space)
+            background.initialise(own.train.head(50_000)[0])
+    names = {"own": own.name, "against": other.name, "split": split}
+    return outlier_detection(
+        model, inside, outside, insiders=insiders, background=background, names=names, seed=seed
+    )

@@ -94,9 +94,9 @@ class Value:
 
     @property
     def context(self) -> str:
-        """Split and sample count: `test, n=447`."""
-        parts = [self.split] if self.split else []
-        return ", ".join(parts + ([f"n={self.n}"] if self.n is not None else []))
+        """Split, sample count and features: `test, n=447, digits-cnn`."""
+        parts = [self.split, "" if self.n is None else f"n={self.n}", str(self.protocol.get("features", ""))]
+        return ", ".join(filter(None, parts))
 
     @property
     def text(self) -> str:
