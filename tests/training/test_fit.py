@@ -15,6 +15,7 @@ import yaml
 import creo
 from creo.errors import NonFinite, OptionError, RunError
 from creo.model import GenerativeModel, Terms, TrainingDefaults, seeded
+from creo.training.game import Game
 
 
 class Normal(GenerativeModel):
@@ -152,6 +153,48 @@ def test_the_best_on_validation_is_kept_and_patience_ends_the_run(digits):
     run = creo.fit(Overfits(digits.space), digits, steps=100, patience=2, **settings)
     assert (run.stopped, run.steps) == ("early", 50)
     assert float(run.model.mean.detach()) == pytest.approx(30.0, abs=1e-3)
+
+
+def test_how_often_one_validates_and_draws_changes_nothing(digits, tmp_path):
+    weights = []
+    for every in (7, 1000):
+        with seeded(0):
+            model = creo.build("denoiser", digits.space)
+        out = tmp_path / str(every)
+        creo.fit(
+            model, digits, steps=40, eval_every=every, sample_every=every, out=out, progress=False, threads=1
+        )
+        weights.append(creo.load(out, which="last").net[0].weight)
+    assert torch.equal(*weights)
+
+
+def test_what_is_evaluated_and_loaded_is_the_moving_average(digits, tmp_path):
+    settings = {"progress": False, "eval_every": 1000, "sample_every": 0, "ema": 0.9}
+    run = creo.fit(Overfits(digits.space), digits, steps=50, out=tmp_path / "run", **settings)
+    average = 0.0  # the weight is the number of steps; the average follows its recursion
+    for k in range(1, 51):
+        decay = min(0.9, (1 + k) / (10 + k))
+        average = decay * average + (1 - decay) * k
+    for model in (
+        run.model,
+        *(creo.load(run.path, which=w, model=Overfits(digits.space)) for w in ("best", "last")),
+    ):
+        assert float(model.mean.detach()) == pytest.approx(average, rel=1e-4)
+    assert run.best == pytest.approx((average - 30) ** 2, rel=1e-3)
+
+
+def test_while_one_player_moves_the_other_gets_no_gradient(digits):
+    model = toy.Duel(digits.space)
+    game = Game(model)
+    for turn, (mine, other) in enumerate([(model.a, model.b), (model.b, model.a)]):
+        mine.grad = other.grad = None
+        game.give_turn(turn)
+        game(turn, digits.train[:2], None)[0].backward()
+        assert mine.grad is not None
+        assert other.grad is None
+    game.end()
+    assert model.a.requires_grad
+    assert model.b.requires_grad
 
 
 def test_a_game_of_two_players_reaches_its_equilibrium(digits, quiet):

@@ -80,7 +80,7 @@ def _wait_until_it_trains(process, out):
 
 @pytest.mark.parametrize("at", [0, 1, 37, 40, 200, 599])
 def test_resumed_from_any_checkpoint(whole, tmp_path, digits, monkeypatch, at):
-    """A run that dies after `at` rounds, at a checkpoint, in this process."""
+    """A run whose last checkpoint is at round `at` and that dies 45 rounds later, in this process."""
     out = tmp_path / "run"
     with seeded(0):
         model = creo.build("denoiser", digits.space)
@@ -92,6 +92,7 @@ def test_resumed_from_any_checkpoint(whole, tmp_path, digits, monkeypatch, at):
         def round(self):
             if self.state.step == at:
                 self.save()
+            if self.state.step == min(at + 45, 599):
                 raise Killed
             super().round()
 
