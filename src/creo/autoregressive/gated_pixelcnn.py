@@ -8,7 +8,7 @@ https://arxiv.org/abs/1606.05328.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from creo.autoregressive.colours import Chained
 from creo.autoregressive.made import Coding, TableName, coding_name, table_head
@@ -16,16 +16,32 @@ from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.gated import GatedStack
 from creo.spaces import Space
 
-#: size -> (channels, layers), by name
-SIZES = {"tiny": (16, 2), "digits": (48, 5), "small": (64, 8), "base": (128, 15)}
+
+class Size(NamedTuple):
+    """Channels, layers, side of the first convolution, and the dropout that suits the data such images come with."""
+
+    width: int
+    layers: int
+    first: int
+    dropout: float
 
 
-def size_of(space: Space, size: str) -> tuple[int, int]:
-    """Channels and layers: those of a named size; `auto` goes by the number of pixels."""
-    if size == "auto":
+SIZES = {
+    "tiny": Size(16, 2, 7, 0.1),
+    "digits": Size(64, 4, 5, 0.5),
+    "small": Size(64, 8, 7, 0.1),
+    "base": Size(128, 15, 7, 0.1),
+}
+
+SizeName = Literal["auto", "tiny", "digits", "small", "base"]
+
+
+def size_of(space: Space, name: SizeName) -> Size:
+    """A named size; `auto` goes by the number of pixels: tiny up to 36, digits up to 144, else small."""
+    if name == "auto":
         _, height, width = grid(space)
-        size = "tiny" if height * width <= 36 else "digits" if height * width <= 144 else "small"
-    return SIZES[size]
+        name = "tiny" if height * width <= 36 else "digits" if height * width <= 144 else "small"
+    return SIZES[name]
 
 
 class GatedPixelCNN(PixelModel):
@@ -37,14 +53,14 @@ class GatedPixelCNN(PixelModel):
         space: Space,
         condition: Space | None = None,
         *,
-        size: Literal["auto", "tiny", "digits", "small", "base"] = "auto",
+        size: SizeName = "auto",
         width: int = 0,
         layers: int = 0,
         kernel: int = 3,
-        first: int = 7,
+        first: int | None = None,
         head: TableName = "auto",
         components: int = 5,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         drop: float = 0.0,
     ) -> Self:
         """A Gated PixelCNN that suits the space.
@@ -56,15 +72,17 @@ class GatedPixelCNN(PixelModel):
             width: channels; 0: those of the size.
             layers: number of layers; 0: those of the size.
             kernel: side of the convolutions, odd.
-            first: side of the first convolution, odd.
+            first: side of the first convolution, odd; None: that of the size.
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
-            dropout: probability of dropping a unit in training.
+            dropout: probability of dropping a unit in training; None: that of the size.
             drop: share of training images whose condition is hidden, for classifier-free guidance.
         """
         space = images(space)
         channels, height, columns = grid(space)
-        width, layers = width or size_of(space, size)[0], layers or size_of(space, size)[1]
+        of_size = size_of(space, size)
+        width, layers = width or of_size.width, layers or of_size.layers
+        dropout = of_size.dropout if dropout is None else dropout
         table = table_head(space, head, components)
         coding = Coding(coding_name(space, "auto"), table.levels)
         network = GatedStack(
@@ -73,7 +91,7 @@ class GatedPixelCNN(PixelModel):
             width=width,
             layers=layers,
             kernel=kernel,
-            first=first,
+            first=first or of_size.first,
             context=0 if condition is None else width,
             dropout=dropout,
         )

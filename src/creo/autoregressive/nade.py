@@ -55,7 +55,14 @@ class FVSBN(MADE):
         components: int = 5,
         width: int = 32,
     ) -> Self:
-        """A belief net for the space; the options are those of MADE."""
+        """A belief net for the space.
+
+        Args:
+            space: Ordinal or Tokens.
+            condition: what it is conditioned on, or None.
+            order, order_seed, coding, head, components: as of MADE.
+            width: size of the condition's embedding.
+        """
         space = _vectors(space, "FVSBN")
         table = table_head(space, head, components)
         code = Coding(coding_name(space, coding), table.levels)

@@ -8,10 +8,10 @@ https://arxiv.org/abs/1601.06759.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from creo.autoregressive.colours import Chained
-from creo.autoregressive.gated_pixelcnn import size_of
+from creo.autoregressive.gated_pixelcnn import SizeName, size_of
 from creo.autoregressive.made import Coding, TableName, coding_name, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.masked_conv import MaskedConvNet
@@ -27,14 +27,14 @@ class PixelCNN(PixelModel):
         space: Space,
         condition: Space | None = None,
         *,
-        size: Literal["auto", "tiny", "digits", "small", "base"] = "auto",
+        size: SizeName = "auto",
         width: int = 0,
         layers: int = 0,
         kernel: int = 3,
-        first: int = 7,
+        first: int | None = None,
         head: TableName = "auto",
         components: int = 5,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         drop: float = 0.0,
     ) -> Self:
         """A PixelCNN that suits the space.
@@ -46,15 +46,17 @@ class PixelCNN(PixelModel):
             width: channels between blocks (half of them inside); 0: twice those of the size.
             layers: masked convolutions; 0: those of the size.
             kernel: side of the masked convolutions, odd.
-            first: side of the first one, odd.
+            first: side of the first one, odd; None: that of the size.
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
-            dropout: probability of dropping a unit in training.
+            dropout: probability of dropping a unit in training; None: that of the size.
             drop: share of training images whose condition is hidden, for classifier-free guidance.
         """
         space = images(space)
         channels, height, columns = grid(space)
-        width, layers = width or 2 * size_of(space, size)[0], layers or size_of(space, size)[1]
+        of_size = size_of(space, size)
+        width, layers = width or 2 * of_size.width, layers or of_size.layers
+        dropout = of_size.dropout if dropout is None else dropout
         table = table_head(space, head, components)
         coding = Coding(coding_name(space, "auto"), table.levels)
         network = MaskedConvNet(
@@ -63,7 +65,7 @@ class PixelCNN(PixelModel):
             width=width,
             layers=layers,
             kernel=kernel,
-            first=first,
+            first=first or of_size.first,
             context=0 if condition is None else width,
             dropout=dropout,
         )

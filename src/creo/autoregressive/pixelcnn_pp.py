@@ -10,13 +10,13 @@ Reference: Salimans, Karpathy, Chen, Kingma (2017), https://arxiv.org/abs/1701.0
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from creo.autoregressive.colours import Colours
-from creo.autoregressive.gated_pixelcnn import size_of
+from creo.autoregressive.gated_pixelcnn import SizeName, size_of
 from creo.autoregressive.made import Coding, coding_name
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.distributions.coupled_logistic import CoupledLogistics
@@ -52,13 +52,13 @@ class PixelCNNpp(PixelModel):
         space: Space,
         condition: Space | None = None,
         *,
-        size: Literal["auto", "tiny", "digits", "small", "base"] = "auto",
+        size: SizeName = "auto",
         width: int = 0,
         layers: int = 0,
         kernel: int = 3,
-        first: int = 7,
+        first: int | None = None,
         components: int = 10,
-        dropout: float = 0.5,
+        dropout: float | None = None,
         drop: float = 0.0,
     ) -> Self:
         """A PixelCNN++ that suits the space.
@@ -70,14 +70,16 @@ class PixelCNNpp(PixelModel):
             width: channels; 0: those of the size.
             layers: number of layers; 0: those of the size.
             kernel: side of the convolutions, odd.
-            first: side of the first convolution, odd.
+            first: side of the first convolution, odd; None: that of the size.
             components: logistics in the mixture.
-            dropout: probability of dropping a unit in training.
+            dropout: probability of dropping a unit in training; None: that of the size.
             drop: share of training images whose condition is hidden, for classifier-free guidance.
         """
         space = images(space)
         channels, height, columns = grid(space)
-        width, layers = width or size_of(space, size)[0], layers or size_of(space, size)[1]
+        of_size = size_of(space, size)
+        width, layers = width or of_size.width, layers or of_size.layers
+        dropout = of_size.dropout if dropout is None else dropout
         coding = Coding(coding_name(space, "auto"), space.levels)
         network = GatedStack(
             channels * coding.size,
@@ -85,7 +87,7 @@ class PixelCNNpp(PixelModel):
             width=width,
             layers=layers,
             kernel=kernel,
-            first=first,
+            first=first or of_size.first,
             context=0 if condition is None else width,
             shortcuts=True,
             dropout=dropout,

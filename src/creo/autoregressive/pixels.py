@@ -91,33 +91,37 @@ class PixelModel(GenerativeModel, Sequential):
         if self.embedding is not None and c is not None:
             self.embedding.initialise(c)
 
-    def _embed(self, c: Tensor | None) -> Tensor | None:
-        if self.embedding is None or c is None:
-            return None
-        e = self.embedding(c)
-        if self.null is None or not self.training:
+    def embed(self, c: Tensor | None) -> Tensor | None:
+        """Embeddings (B, width) of conditions, or None."""
+        return None if self.embedding is None or c is None else self.embedding(c)
+
+    def _hidden_now_and_then(self, e: Tensor | None) -> Tensor | None:
+        """In training, the null embedding in place of a share `drop` of the embeddings."""
+        if e is None or self.null is None or not self.training:
             return e
         return torch.where(torch.rand(len(e), 1, device=e.device) < self.drop, self.null, e)
 
     def _pixels(self, x: Tensor) -> Tensor:
         """Raw images as (B, H, W, C) int64."""
-        return x.view(len(x), *grid(self.space)).permute(0, 2, 3, 1).long()
+        return x.reshape(len(x), *grid(self.space)).permute(0, 2, 3, 1).long()
 
-    def _features(self, pixels: Tensor, c: Tensor | None) -> Tensor:
-        """(B, H, W, F) of images (B, H, W, C); codes are channels-last in memory, as convolutions like them."""
-        codes = self.coding(pixels, self.dtype).flatten(3).permute(0, 3, 1, 2)
-        return self.network(codes, self._embed(c)).permute(0, 2, 3, 1)
+    def codes(self, x: Tensor) -> Tensor:
+        """Raw images as the network sees them, (B, K, H, W), channels-last in memory, as convolutions like it."""
+        return self.coding(self._pixels(x), self.dtype).flatten(3).permute(0, 3, 1, 2)
+
+    def _features(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """(B, H, W, F) of raw images."""
+        e = self._hidden_now_and_then(self.embed(c))
+        return self.network(self.codes(x), e).permute(0, 2, 3, 1)
 
     def log_prob(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         self.check_batch(x, c)
-        pixels = self._pixels(x)
-        return self.colours.log_prob(self._features(pixels, c), pixels).flatten(1).sum(1)
+        return self.colours.log_prob(self._features(x, c), self._pixels(x)).flatten(1).sum(1)
 
     def logits(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Log-probabilities of every symbol's levels given those before it, in generation order: (B, D, levels)."""
         self.check_batch(x, c)
-        pixels = self._pixels(x)
-        return self.colours.tables(self._features(pixels, c), pixels).flatten(1, 3)
+        return self.colours.tables(self._features(x, c), self._pixels(x)).flatten(1, 3)
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
@@ -143,7 +147,7 @@ class PixelModel(GenerativeModel, Sequential):
         return complete(self, x, known, c, temperature=temperature, particles=particles)
 
     def init_state(self, batch: int, c: Tensor | None = None) -> State:
-        return self._begin(batch, self._embed(c))
+        return self._begin(batch, self.embed(c))
 
     def null_state(self, batch: int) -> State:
         """The state before the first symbol without any condition.
