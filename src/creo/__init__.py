@@ -27,16 +27,16 @@ _WHERE = {
     "creo.evaluation": ("compare", "evaluate"),
 }
 _MODULES = (
-    "adversarial", "autoregressive", "classical", "data", "distributions", "divergences", "errors", "evaluation",
-    "flows", "latent", "model", "nn", "registry", "spaces", "testing", "training",
+    "adversarial", "autoregressive", "classical", "data", "diffusion", "distributions", "divergences", "errors",
+    "evaluation", "flows", "latent", "model", "nn", "registry", "spaces", "testing", "training",
 )  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "Categories", "Continuous", "GenerativeModel", "Likelihood", "Ordinal", "Table", "Tokens", "__version__",
-    "adversarial", "autoregressive", "bits_per_dim", "build", "classical", "compare", "data", "distributions",
-    "divergences", "evaluate", "evaluation", "fit", "flows", "latent", "load", "load_data", "models", "nn",
-    "register", "resume", "seeded", "testing", "training",
+    "adversarial", "autoregressive", "bits_per_dim", "build", "classical", "compare", "data", "diffusion",
+    "distributions", "divergences", "evaluate", "evaluation", "fit", "flows", "latent", "load", "load_data", "models",
+    "nn", "register", "resume", "seeded", "testing", "training",
 ]  # fmt: skip
 
 

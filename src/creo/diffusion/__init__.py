@@ -1,1 +1,34 @@
-"""Diffusion, score and flow matching as one family."""
+"""Diffusion, score and flow matching as one family: a path, a prediction, an objective, a solver, each on its own.
+
+| object            | what varies                                     | where                          |
+|-------------------|-------------------------------------------------|--------------------------------|
+| path              | alpha, sigma: VP, VE, sub-VP, EDM, linear, ...  | `paths`                        |
+| prediction        | data, noise, score, v, velocity, F              | `predictions`                  |
+| objective         | time density, loss weight                       | `objective`                    |
+| coupling          | independent, optimal                            | `coupling`                     |
+| solver            | the multistep table and others                  | `solvers`                      |
+| guidance          | a denoiser that wraps denoisers                 | `guidance`                     |
+| likelihood        | probability flow; variational bound             | `likelihood`, `bound`          |
+| recipes           | ddpm, ncsn, vp-sde, edm, flow-matching, ...     | `recipes`                      |
+"""
+
+from creo.diffusion import paths as paths
+from creo.diffusion.exact import Mixture as Mixture
+from creo.diffusion.guidance import guided as guided
+from creo.diffusion.likelihood import flow_log_prob as flow_log_prob
+from creo.diffusion.model import Choices as Choices
+from creo.diffusion.model import Diffusion as Diffusion
+from creo.diffusion.objective import Objective as Objective
+from creo.diffusion.predictions import PREDICTIONS as PREDICTIONS
+from creo.diffusion.recipes import DDPM as DDPM
+from creo.diffusion.recipes import EDM as EDM
+from creo.diffusion.recipes import NCSN as NCSN
+from creo.diffusion.recipes import VESDE as VESDE
+from creo.diffusion.recipes import VPSDE as VPSDE
+from creo.diffusion.recipes import FlowMatching as FlowMatching
+from creo.diffusion.recipes import OTFlowMatching as OTFlowMatching
+from creo.diffusion.recipes import RectifiedFlow as RectifiedFlow
+from creo.diffusion.recipes import SubVPSDE as SubVPSDE
+from creo.diffusion.solvers import SOLVERS as SOLVERS
+from creo.diffusion.solvers import Solver as Solver
+from creo.diffusion.solvers import time_grid as time_grid

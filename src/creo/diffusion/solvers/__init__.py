@@ -18,6 +18,7 @@ from creo.diffusion.solvers.one_step import Ancestral as Ancestral
 from creo.diffusion.solvers.one_step import Heun as Heun
 from creo.diffusion.solvers.solver import Denoiser as Denoiser
 from creo.diffusion.solvers.solver import Node as Node
+from creo.diffusion.solvers.solver import Record as Record
 from creo.diffusion.solvers.solver import Solver as Solver
 from creo.diffusion.solvers.solver import Spacing as Spacing
 from creo.diffusion.solvers.solver import nodes as nodes

@@ -1,0 +1,61 @@
+r"""Guidance: a denoiser that wraps denoisers, and so composes with every solver.
+
+    D_w(x, t) = D_0(x, t) + w (D_1(x, t) - D_0(x, t))
+
+With D_1 conditional and D_0 unconditional this is classifier-free guidance (w = 1: the conditional model, 0: the
+unconditional one, above 1: over-emphasis); with D_0 a weaker model it is autoguidance; with D_0 of another condition, a
+negative condition. It is linear, so the score, noise and velocity are guided alike. Two network calls, one where the
+scale is 0 or 1 or the time outside of the interval.
+
+Sources: Ho, Salimans 2022, https://arxiv.org/abs/2207.12598; interval: Kynkaanniemi et al. 2024,
+https://arxiv.org/abs/2404.07724; rescale: Lin et al. 2024, https://arxiv.org/abs/2305.08891; autoguidance: Karras et
+al. 2024, https://arxiv.org/abs/2406.02507.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from creo.diffusion.solvers import Denoiser
+from creo.errors import OptionError
+
+
+def guided(
+    denoise: Denoiser,
+    other: Denoiser,
+    scale: float,
+    *,
+    interval: tuple[float, float] = (0.0, 1.0),
+    rescale: float = 0.0,
+) -> Denoiser:
+    """The denoiser D_w of the module docstring.
+
+    Args:
+        denoise: D_1, to be emphasised.
+        other: D_0, to be moved away from.
+        scale: w.
+        interval: times at which to guide; outside of it the answer is D_1.
+        rescale: share of the way back to the standard deviation that D_1 has in each sample.
+
+    Raises:
+        OptionError: if rescale is not in [0, 1], or the interval is empty.
+    """
+    if not 0 <= rescale <= 1 or interval[0] > interval[1]:
+        raise OptionError(f"rescale is in [0, 1] and interval rises; received {rescale} and {interval}")
+    if scale == 1:
+        return denoise
+
+    def both(x: Tensor, t: Tensor) -> Tensor:
+        if not interval[0] <= float(t.max()) <= interval[1]:
+            return denoise(x, t)
+        if scale == 0:
+            return other(x, t)
+        strong, weak = denoise(x, t), other(x, t)
+        out = weak + scale * (strong - weak)
+        return out if rescale == 0 else out * (1 - rescale + rescale * _std(strong) / _std(out))
+
+    return both
+
+
+def _std(x: Tensor) -> Tensor:
+    return x.flatten(1).std(1).reshape(-1, *[1] * (x.ndim - 1)).clamp_min(1e-12)

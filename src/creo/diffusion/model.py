@@ -1,0 +1,376 @@
+r"""Diffusion, score and flow-matching models: one class, several choices.
+
+    y = units(x)      x_t = alpha_t y + sigma_t z      output(x_t, t) -> E[y | x_t] by the 2 x 2 solve of its prediction
+
+The network answers what the best linear predictor of data of unit variance leaves: output = (a alpha + b sigma) /
+(alpha^2 + sigma^2) x_t + network, so that before training the flow is that of a Gaussian.
+
+Training lowers the denoising objective of the choices; sampling runs a solver from noise at t_max to t_min and denoises
+what is left; `log_prob` integrates the probability flow (an ESTIMATE: the solver's error and, in many dimensions, the
+noise of the trace can go either way; of levels it is, in expectation, a lower bound up to the solver's error).
+
+Conditional networks are trained with the condition dropped now and then, so that one network also answers without it,
+which is what guidance needs.
+
+`score` and `denoise` speak of noised data in the data's own units, mean + std (alpha y + sigma z);
+at t_min the score is the gradient of the log-density of raw data.
+
+Source of the common frame: Kingma, Gao 2023, https://arxiv.org/abs/2303.00848.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from creo.diffusion.bound import Bound, cell_reconstruction, variational_bound
+from creo.diffusion.coupling import Coupling, independent
+from creo.diffusion.guidance import guided
+from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob
+from creo.diffusion.objective import Objective, WeightName
+from creo.diffusion.paths import Path, columns
+from creo.diffusion.predictions import PREDICTIONS
+from creo.diffusion.solvers import SOLVERS, Denoiser, Record, Solver, Spacing, time_grid
+from creo.diffusion.units import Units
+from creo.errors import OptionError, SpaceError, UnknownName, suggestion
+from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
+from creo.nn import ConditionEmbedding
+from creo.nn.time import TimeMLP
+from creo.nn.unet import UNet
+from creo.spaces import Continuous, Ordinal, Space
+
+CONTEXT_WIDTH = 32
+
+#: Shorter side from which images get a U-Net.
+UNET_FROM = 16
+
+NetworkName = Literal["auto", "mlp", "unet"]
+PredictionName = Literal["auto", "data", "noise", "score", "v", "velocity", "F"]
+WeightChoice = Literal["auto", "output", "simple", "likelihood", "min-snr", "edm", "p2"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What makes a diffusion model this one.
+
+    Args:
+        path: from data to noise.
+        objective: prediction, time density and loss weight.
+        solver: that samples where nothing else is said.
+        steps: network calls of a sample where nothing else is said (times on the grid).
+        coupling: of data and noise in training.
+    """
+
+    path: Path
+    objective: Objective
+    solver: Solver
+    steps: int = 50
+    coupling: Coupling = independent
+
+
+class Diffusion(GenerativeModel):
+    """The model of the module docstring; a recipe is a subclass that sets `choices`.
+
+    Args:
+        space: Continuous or Ordinal.
+        network: (x (B, *shape) of unit variance, log(sigma/alpha) (B,), context (B, width) or None) to (B, *shape).
+        choices: everything else.
+        condition: what it is conditioned on, or None.
+        embedding: raw conditions to context; needed if there is a condition.
+        dropout: probability of dropping the condition in training.
+        likelihood_steps: network calls of `log_prob`, where nothing else is said.
+    """
+
+    likelihood = Likelihood.ESTIMATE
+    recipe_choices: ClassVar[Choices]
+
+    def __init__(
+        self,
+        space: Space,
+        network: nn.Module,
+        choices: Choices,
+        *,
+        condition: Space | None = None,
+        embedding: ConditionEmbedding | None = None,
+        dropout: float = 0.1,
+        likelihood_steps: int = 32,
+    ) -> None:
+        super().__init__(space, condition)
+        if not isinstance(space, Continuous | Ordinal):
+            raise SpaceError(f"diffusion models Continuous and Ordinal spaces; received {space}")
+        if not 0 < dropout < 1 or likelihood_steps < 1:
+            raise OptionError(
+                "dropout of the condition is in (0, 1) and likelihood_steps at least 1; "
+                f"received {dropout} and {likelihood_steps}"
+            )
+        self.network, self.choices, self.units, self.embedding = network, choices, Units(space), embedding
+        self.dropout, self.likelihood_steps = dropout, likelihood_steps
+        self.nothing = None if embedding is None else nn.Parameter(torch.zeros(embedding.width))
+        trace = "exact trace" if space.dims <= EXACT_TRACE else "Hutchinson trace, one probe"
+        noise = ", uniform dequantisation" if space.discrete else ""
+        self.likelihood_note = (
+            f"probability flow, Adams order {ORDER}, {likelihood_steps} network evaluations, {trace}{noise}"
+        )
+
+    @classmethod
+    def for_space(
+        cls,
+        space: Space,
+        condition: Space | None = None,
+        *,
+        network: NetworkName = "auto",
+        hidden: tuple[int, ...] = (96, 96, 96),
+        channels: int = 32,
+        blocks: int = 1,
+        prediction: PredictionName = "auto",
+        weight: WeightChoice = "auto",
+        label_dropout: float = 0.1,
+        likelihood_steps: int | None = None,
+    ) -> Self:
+        """The recipe with a network that suits the space.
+
+        Args:
+            space: Continuous or Ordinal.
+            condition: what it is conditioned on, or None.
+            network: mlp or unet (images only); auto is unet for images of at least 16 x 16.
+            hidden: units of the perceptron's hidden layers.
+            channels: of the U-Net at full size.
+            blocks: of the U-Net per size.
+            prediction: what the network's output is; auto is the recipe's.
+            weight: of the loss; auto is the recipe's.
+            label_dropout: probability of dropping the condition in training.
+            likelihood_steps: network evaluations of log_prob; if not given, 16 in up to 8 dimensions, else 64.
+        """
+        if not isinstance(space, Continuous | Ordinal):
+            raise SpaceError(f"{cls.__name__} models Continuous and Ordinal spaces; received {space}")
+        context = 0 if condition is None else CONTEXT_WIDTH
+        large = space.is_image and min(space.shape[1:]) >= UNET_FROM
+        net: nn.Module
+        if network == "unet" or (network == "auto" and large):
+            net = UNet(space.shape, channels=channels, blocks=blocks, context=context)
+        else:
+            net = TimeMLP(space.shape, hidden=hidden, context=context)
+        return cls(
+            space,
+            net,
+            _adjusted(cls.recipe_choices, prediction, weight),
+            condition=condition,
+            embedding=None if condition is None else ConditionEmbedding(condition, context),
+            dropout=label_dropout,
+            likelihood_steps=likelihood_steps or (16 if space.dims <= 8 else 64),
+        )
+
+    def training_defaults(self) -> TrainingDefaults:
+        """Adam at 1e-3 with averaged weights, which sampling needs more than other families."""
+        return TrainingDefaults(batch_size=128, lr=1e-3, ema=0.999)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, c: Tensor | None = None, report: Report | None = None) -> None:
+        """Units of the data and scale of the condition."""
+        self.check_batch(x, c)
+        self.units.initialise(x)
+        if self.embedding is not None and c is not None:
+            self.embedding.initialise(c)
+
+    def _context(self, c: Tensor | None) -> Tensor | None:
+        """Embedded conditions, some of them dropped in training."""
+        if c is None or self.embedding is None or self.nothing is None:
+            return None
+        e = self.embedding(c)
+        if not self.training:
+            return e
+        return torch.where(torch.rand(len(e), 1, device=e.device) < self.dropout, self.nothing.to(e.dtype), e)
+
+    def _output(self, x: Tensor, t: Tensor, e: Tensor | None) -> Tensor:
+        """The prediction at x_t = x (B, *shape) and times t, (B,) or one for all: best linear one plus network."""
+        t = t.double()
+        (alpha, sigma), (a, b) = (
+            self.choices.path(t),
+            self.choices.objective.prediction.row(self.choices.path, t),
+        )
+        variance = alpha.square() + sigma.square()
+        scale, linear = columns(variance.rsqrt(), x), columns((a * alpha + b * sigma) / variance, x)
+        level = (sigma.log() - alpha.clamp_min(1e-30).log()).expand(len(x))
+        return linear * x + self.network(scale * x, level.to(x.dtype), e)
+
+    def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
+        """The choices' objective, averaged over batch and dimensions (not nats)."""
+        self.check_batch(x, c)
+        y, e = self.units(x), self._context(c)
+        z = self.choices.coupling(y, torch.randn_like(y), c)
+        errors = self.choices.objective(lambda x, t: self._output(x, t, e), self.choices.path, y, z)
+        return Terms(errors.mean(), {"denoising": errors.mean().detach()})
+
+    def _denoiser(self, e: Tensor | None) -> Denoiser:
+        prediction, path = self.choices.objective.prediction, self.choices.path
+        return lambda x, t: prediction.solve(path, t.double(), x, self._output(x, t, e)).x0
+
+    def denoiser(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        guidance: float = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
+        rescale: float = 0.0,
+    ) -> Denoiser:
+        """E[y | x_t] as a function of (x_t (n, *shape), t) in the units of the diffusion, guided if wanted.
+
+        Args:
+            n: batch size.
+            c: conditions, (n, *condition.shape) or one for all.
+            guidance: scale of classifier-free guidance: 1 is the conditional model itself, 0 the unconditional one.
+            interval: times at which to guide.
+            rescale: see `creo.diffusion.guidance.guided`.
+        """
+        c = self.expand_condition(n, c)
+        if c is None or self.embedding is None or self.nothing is None:
+            if guidance != 1:
+                raise OptionError(f"guidance needs a conditional model; received guidance={guidance}")
+            return self._denoiser(None)
+        free = self._denoiser(self.nothing.expand(n, -1))
+        return guided(self._denoiser(self.embedding(c)), free, guidance, interval=interval, rescale=rescale)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        c: Tensor | None = None,
+        *,
+        solver: Solver | str | None = None,
+        steps: int | None = None,
+        guidance: float = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
+        record: Record | None = None,
+    ) -> Tensor:
+        """Draw samples.
+
+        Args:
+            n: how many.
+            c: conditions, (n, *condition.shape) or one for all.
+            solver: one of `creo.diffusion.SOLVERS`, its name, or None for the recipe's.
+            steps: times on the grid, or None for the recipe's; a one-call solver calls the network as often.
+            guidance: scale of classifier-free guidance; 1 is none.
+            interval: times at which to guide.
+            record: called with the noisy sample at every time, in the units of the diffusion.
+        """
+        denoise = self.denoiser(n, c, guidance=guidance, interval=interval)
+        chosen = self.choices.solver if solver is None else find_solver(solver)
+        path = self.choices.path
+        times = time_grid(path, self.choices.steps if steps is None else steps, spacing=chosen.spacing)
+        alpha, sigma = path(times[0])
+        spread = float((alpha.square() + sigma.square()).sqrt())
+        x = spread * torch.randn(n, *self.space.shape, dtype=self.dtype, device=self.device)
+        x = chosen(denoise, path, times, x, record=record)
+        return self.units.data(denoise(x, times[-1].to(x.device)))
+
+    def log_prob(self, x: Tensor, c: Tensor | None = None, *, steps: int | None = None) -> Tensor:
+        """Log-density of raw data by the probability flow, (B,) nats; see `creo.diffusion.likelihood`.
+
+        Args:
+            x: raw data, (B, *space.shape).
+            c: conditions, (B, *condition.shape), or None.
+            steps: network evaluations; None: the model's own number.
+        """
+        self.check_batch(x, c)
+        e = None if c is None or self.embedding is None else self.embedding(c).detach()
+        count = self.likelihood_steps if steps is None else steps
+        value, _ = flow_log_prob(self._denoiser(e), self.choices.path, self.units(x), steps=count)
+        return value.detach() + self.units.log_det
+
+    def bound(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        *,
+        steps: int = 1000,
+        variance: Literal["small", "large"] = "small",
+        spacing: Spacing = "log-snr",
+    ) -> Bound:
+        """The variational bound of the ancestral chain with `steps` steps, for levels; see `creo.diffusion.bound`.
+
+        Its `log_prob` is a lower bound on the probability of the levels (in expectation over its noise), in nats.
+
+        Args:
+            x: raw data, (B, *space.shape).
+            c: conditions, (B, *condition.shape), or None.
+            steps: T; network evaluations.
+            variance: of the reverse steps.
+            spacing: of the times; `time` with as many steps as DDPM has is its published chain.
+
+        Raises:
+            SpaceError: if the space has no levels.
+        """
+        self.check_batch(x, c)
+        if not isinstance(self.space, Ordinal):
+            raise SpaceError(f"the bound is of data with levels; {self.space} has a density: ask log_prob")
+        cells = x.to(self.dtype)
+        low = torch.where(x == 0, -torch.inf, self.units(cells))
+        high = torch.where(x == self.space.levels - 1, torch.inf, self.units(cells + 1))
+        with torch.no_grad():
+            denoise = self.denoiser(len(x), c)
+            times = time_grid(self.choices.path, steps, spacing=spacing)
+            middle, likely = self.units(cells + 0.5), cell_reconstruction(low, high)
+            return variational_bound(denoise, self.choices.path, times, middle, likely, variance=variance)
+
+    def _at(self, x: Tensor, t: Tensor, c: Tensor | None) -> tuple[Tensor, Denoiser]:
+        if not x.is_floating_point() or x.shape[1:] != self.space.shape:
+            raise SpaceError(
+                f"noisy samples are floating, (B, {self.space.shape}); received {tuple(x.shape)}"
+            )
+        if bool(((t < self.choices.path.t_min) | (t > self.choices.path.t_max)).any()):
+            ends = f"[{self.choices.path.t_min}, {self.choices.path.t_max}]"
+            raise OptionError(f"times of this path are in {ends}; received {t}")
+        return self._noised(x, t), self.denoiser(len(x), c)
+
+    def _noised(self, x: Tensor, t: Tensor) -> Tensor:
+        return (x.to(self.dtype) - self.units.mean) * (-self.units.log_std).exp()
+
+    def denoise(self, x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        """E[x_0 | x_t = x] in the data's units, (B, *space.shape) floating.
+
+        Args:
+            x: noisy samples in the data's units, mean + std (alpha y + sigma z), floating (B, *space.shape).
+            t: times, (B,) or ().
+            c: conditions, (B, *condition.shape), or None.
+        """
+        y, denoise = self._at(x, t, c)
+        return self.units.points(denoise(y, t))
+
+    def score(self, x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        """Gradient of log p_t at x with respect to x, in nats per unit of the data, (B, *space.shape).
+
+        Args:
+            x: noisy samples, as of `denoise`.
+            t: times, (B,) or ().
+            c: conditions, (B, *condition.shape), or None.
+        """
+        y, denoise = self._at(x, t, c)
+        alpha, sigma = (columns(k, y) for k in self.choices.path(t.double()))
+        return (alpha * denoise(y, t) - y) / sigma.square() * (-self.units.log_std).exp()
+
+
+def find_solver(solver: Solver | str) -> Solver:
+    """A solver, or the one of that name.
+
+    Raises:
+        UnknownName: with the nearest names.
+    """
+    if isinstance(solver, Solver):
+        return solver
+    if solver not in SOLVERS:
+        raise UnknownName(f"no solver named {solver!r}{suggestion(solver, SOLVERS)}")
+    return SOLVERS[solver]
+
+
+def _adjusted(choices: Choices, prediction: PredictionName, weight: WeightChoice) -> Choices:
+    objective = choices.objective
+    if prediction != "auto":
+        objective = replace(objective, prediction=PREDICTIONS[prediction])
+    if weight != "auto":
+        name: WeightName = weight
+        objective = replace(objective, weight=name)
+    return replace(choices, objective=objective)
