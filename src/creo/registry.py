@@ -80,6 +80,15 @@ _MODELS: dict[str, Model] = {m.name: m for m in (
     Model("nsf-ar", "creo.flows.maf:AutoregressiveNSF", {"Continuous": "exact", "Ordinal": "bound"}, ("inverse",), "Durkan, Bekasov, Murray, Papamakarios (2019)", "https://arxiv.org/abs/1906.04032", "autoregressive rational-quadratic spline flow"),
     Model("vae", "creo.latent.vae:VAE", {"Continuous": "bound", "Ordinal": "bound"}, ("encode", "decode"), "Kingma, Welling (2014); Rezende, Mohamed, Wierstra (2014)", "https://arxiv.org/abs/1312.6114", "Gaussian latent, amortised posterior, evidence lower bound"),
     Model("gan", "creo.adversarial.gan:GAN", {"Continuous": "none", "Ordinal": "none"}, ("decode",), "Goodfellow et al. (2014)", "https://arxiv.org/abs/1406.2661", "non-saturating generator against discriminator"),
+    Model("ddpm", "creo.diffusion.recipes:DDPM", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Ho, Jain, Abbeel (2020)", "https://arxiv.org/abs/2006.11239", "noise predicted at a thousand steps, undone one by one"),
+    Model("ncsn", "creo.diffusion.recipes:NCSN", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Song, Ermon (2019)", "https://arxiv.org/abs/1907.05600", "scores at many noise levels, annealed Langevin"),
+    Model("vp-sde", "creo.diffusion.recipes:VPSDE", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Song et al. (2021)", "https://arxiv.org/abs/2011.13456", "score model of the variance-preserving SDE"),
+    Model("ve-sde", "creo.diffusion.recipes:VESDE", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Song et al. (2021)", "https://arxiv.org/abs/2011.13456", "score model of the variance-exploding SDE"),
+    Model("sub-vp-sde", "creo.diffusion.recipes:SubVPSDE", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Song et al. (2021)", "https://arxiv.org/abs/2011.13456", "score model of the sub-VP SDE"),
+    Model("edm", "creo.diffusion.recipes:EDM", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Karras, Aittala, Aila, Laine (2022)", "https://arxiv.org/abs/2206.00364", "preconditioned denoiser over noise levels"),
+    Model("flow-matching", "creo.diffusion.recipes:FlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Lipman, Chen, Ben-Hamu, Nickel, Le (2023)", "https://arxiv.org/abs/2210.02747", "velocity of straight paths from data to noise"),
+    Model("ot-flow-matching", "creo.diffusion.recipes:OTFlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Tong et al. (2024)", "https://arxiv.org/abs/2302.00482", "flow matching, noise paired by optimal transport"),
+    Model("rectified-flow", "creo.diffusion.recipes:RectifiedFlow", {"Continuous": "estimate", "Ordinal": "estimate"}, ("score", "denoise"), "Liu, Gong, Liu (2023)", "https://arxiv.org/abs/2209.03003", "straight paths, most training at middle times, Euler"),
 )}
 # fmt: on
 
