@@ -1,5 +1,7 @@
 """Autoregressive models: exact likelihood by the chain rule, p(x) = prod_i p(x_i | x_<i)."""
 
+from creo.autoregressive.conditional import conditional_density as conditional_density
+from creo.autoregressive.conditional import density_plot as density_plot
 from creo.autoregressive.decoding import ancestral as ancestral
 from creo.autoregressive.decoding import complete as complete
 from creo.autoregressive.decoding import draw as draw
