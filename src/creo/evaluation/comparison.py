@@ -41,6 +41,8 @@ ASIDE = {
     "distance ratio": "distance ratio",
     "copies": "copies",
 }
+#: What a narrow terminal's table leaves out first.
+EXPENDABLE = ("training time", "parameters", "bits/dim", "C2ST", "KL", "sampling")
 _UNMARKED = ("parameters", "training time", "distance ratio", "copies")
 
 
@@ -203,24 +205,53 @@ class Comparison:
             text = values[column].text.replace("+-", "\u00b1") if column in values else ""
             yield f"[bold]{text}[/bold]" if label in self.best(column) else text
 
-    def table(self) -> RichTable:
-        """A table for the terminal (`rich.print(comparison.table())`); the best of a column is bold."""
+    def table(self, *, width: int | None = None) -> RichTable:
+        """A table for the terminal (`rich.print(comparison.table())`); the best of a column is bold.
+
+        Args:
+            width: leave out columns, those of `EXPENDABLE` first, until it fits; the caption says which.
+        """
+        from rich import box
         from rich.table import Table
 
-        columns = self.columns()
+        shown, left_out = self._fitting(width)
         about = self.about
-        table = Table(
-            title=f"{about['data']}, {about['budget']} each, {about['seeds_text']}", title_justify="left"
-        )
+        title = f"{about['data']}, {about['budget']} each, {about['seeds_text']}"
+        caption = f"left out: {', '.join(COLUMNS[c] for c in left_out)}" if left_out else None
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption,
+                      caption_justify="left", pad_edge=False)  # fmt: skip
         table.add_column("model")
-        for column in columns:
-            table.add_column(COLUMNS[column], justify="right")
+        for column in shown:
+            table.add_column(COLUMNS[column].replace(", ", ",\n"), justify="right", no_wrap=True)
         for label in self.labels:
-            table.add_row(label, *self._cells(label, columns))
-        floors = [self.floor(c) for c in columns]
-        if any(floors):
-            table.add_row("training data", *(f.text if f else "" for f in floors), style="dim")
+            table.add_row(label, *self._cells(label, shown))
+        if any(self._floor_cells(shown)):
+            table.add_row("training data", *self._floor_cells(shown), style="dim")
         return table
+
+    def _floor_cells(self, columns: list[str]) -> list[str]:
+        floors = [self.floor(c) for c in columns]
+        return [f.text.replace("+-", "\u00b1") if f else "" for f in floors]
+
+    def _fitting(self, width: int | None) -> tuple[list[str], list[str]]:
+        """The columns that fit into `width` characters, and those that do not."""
+        columns = self.columns()
+        needed = {c: self._needs(c) + 2 for c in columns}
+        names = max(len(name) for name in [*self.labels, "training data"]) + 2
+        left_out = []
+        for column in [c for c in EXPENDABLE if c in columns]:
+            if width is None or names + sum(needed[c] for c in columns if c not in left_out) <= width:
+                break
+            left_out.append(column)
+        return [c for c in columns if c not in left_out], left_out
+
+    def _needs(self, column: str) -> int:
+        """How many characters the widest cell of a column has."""
+        cells = [*COLUMNS[column].split(", "), *self._floor_cells([column])]
+        for label in self.labels:
+            found = self.values(label).get(column)
+            cells += [found.text] if found else []
+        return max(map(len, cells))
 
     def failures(self) -> list[str]:
         """A line for every entry that failed."""

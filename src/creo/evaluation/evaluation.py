@@ -128,18 +128,35 @@ class Evaluation:
         return found
 
     def table(self) -> RichTable:
-        """A table for the terminal (`rich.print(evaluation.table())`)."""
+        """A table for the terminal (`rich.print(evaluation.table())`); 80 columns are enough for it."""
+        from rich import box
         from rich.table import Table
 
-        table = Table(title=f"{self.model} on {self.data}", title_justify="left")
-        table.add_column("")
-        table.add_column("value", justify="right")
-        for column in ("unit", "of", "floor", "note"):
-            table.add_column(column)
+        title = f"{self.model} on {self.data}"
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=self._notes(),
+                      caption_justify="left", pad_edge=False)  # fmt: skip
+        table.add_column("", no_wrap=True)
+        table.add_column("value", justify="right", no_wrap=True)
+        if self.floor:
+            table.add_column("training data", justify="right", no_wrap=True, style="dim")
         for v in self.values:
             floor = self.floor.get(v.name)
-            table.add_row(v.name, v.text, v.unit, v.context, floor.text if floor else "", v.note)
+            cells = [
+                v.name,
+                f"{v.text} {v.unit}".strip(),
+                *([floor.text if floor else ""] * bool(self.floor)),
+            ]
+            table.add_row(*(cell.replace("+-", "\u00b1") for cell in cells))
         return table
+
+    def _notes(self) -> str:
+        """What the values are of and what must be known of them, each said once for all values it holds for."""
+        said: dict[str, list[str]] = {}
+        for v in self.values:
+            for text in (v.context, v.note):
+                if text:
+                    said.setdefault(text, []).append(v.name)
+        return "\n".join(f"{', '.join(names)}: {text}" for text, names in said.items()).replace("[", "\\[")
 
 
 @dataclass(frozen=True)

@@ -296,7 +296,7 @@ def _show(comparison: Comparison) -> None:
     from rich.console import Console
 
     console = Console(stderr=True)
-    console.print(comparison.table())
+    console.print(comparison.table(width=console.width))
     for line in comparison.failures():
         console.print(line, markup=False, highlight=False)
     console.print(f"{comparison.path / 'report.html'}", markup=False, highlight=False)
