@@ -36,8 +36,12 @@ COLUMNS = {
 #: Further values that have a place of their own in the report.
 ASIDE = {
     "FD": "FD",
+    "KID": "KID",
     "precision": "precision",
     "recall": "recall",
+    "IS": "classifier score",
+    "modes": "modes",
+    "high quality": "high quality",
     "distance ratio": "distance ratio",
     "copies": "copies",
 }

@@ -25,6 +25,10 @@ _HINTS = {
     "MMD2": "0 is perfect",
     "C2ST": "0.5 is perfect, 1 worst",
     "FD": "0 is perfect",
+    "KID": "0 is perfect",
+    "IS": "higher is better",
+    "modes": "found",
+    "high quality": "within 3 sigma of one",
     "precision": "near data",
     "recall": "of the data",
     "distance ratio": "1 is new, 0 is copied",
@@ -33,7 +37,7 @@ _HINTS = {
     "parameters": "",
     "training time": "wall clock",
 }
-_FIDELITY = ("FD", "precision", "recall")
+_FIDELITY = ("FD", "KID", "precision", "recall", "IS", "modes", "high quality")
 _MEMORY = ("distance ratio", "copies")
 _TIMES = ("sampling", "training time")  # shown without spread: it is the machine's, not the model's
 _SIGNS = (
@@ -262,7 +266,8 @@ def _fidelity(comparison: Comparison) -> str:
         "that lie near samples (diversity). The best corner is the upper right."
     )
     chart = plane(points, x_title="precision", y_title="recall")
-    return paragraph(what, "notes") + chart + table(comparison, _FIDELITY)
+    present = [c for c in _FIDELITY if any(c in comparison.values(label) for label in comparison.labels)]
+    return paragraph(what, "notes") + chart + table(comparison, present)
 
 
 def _neighbours(comparison: Comparison) -> str:
