@@ -5,6 +5,7 @@ import torch
 
 from creo.errors import OptionError
 from creo.flows import RationalQuadratic
+from creo.flows.spline import GENTLE, MIN_BIN
 
 BOUND = 3.0
 
@@ -48,7 +49,8 @@ def test_inverse_and_slope_inside_and_outside(scale):
 
 def test_values_and_slopes_are_continuous_at_the_knots():
     rq, h = spline()
-    widths, heights = rq._sizes(h[:, :6]), rq._sizes(h[:, 6:12])
+    shares = torch.softmax(GENTLE * h[:, :12].unflatten(1, (2, 6)), 2)
+    widths, heights = (MIN_BIN + (1 - 6 * MIN_BIN) * shares).unbind(1)
     for j in range(7):
         knot = (widths[:, :j].sum(1) * 2 - 1) * BOUND
         value = (heights[:, :j].sum(1) * 2 - 1) * BOUND

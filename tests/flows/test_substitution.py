@@ -19,14 +19,14 @@ def layer_of(dims, hidden, elementwise=None, context=0):
 
 def one_pass_per_entry(layer, y, e):
     """The definition: entry i from h_i of the entries found so far."""
-    y = y[:, layer.order]
+    y = y[:, layer.arrange.order]
     x, log_det = torch.zeros_like(y), 0.0
     for i in range(y.shape[1]):
         h = layer.network(x, e)
         column, log_slope = layer.elementwise.inverse(y[:, i : i + 1], h[:, :, i : i + 1])
         x = torch.cat([x[:, :i], column, x[:, i + 1 :]], 1)
         log_det = log_det + log_slope[:, 0]
-    return x[:, layer.back], log_det
+    return x[:, layer.arrange.back], log_det
 
 
 @pytest.mark.parametrize("context", [0, 3])

@@ -2,6 +2,10 @@
 
 from creo.flows.autoregressive import Autoregressive as Autoregressive
 from creo.flows.autoregressive import Conditioner as Conditioner
+from creo.flows.cnf import CNF as CNF
+from creo.flows.cnf import FFJORD as FFJORD
+from creo.flows.continuous import Continuous as Continuous
+from creo.flows.continuous import Velocity as Velocity
 from creo.flows.convolution import ChannelCoupling as ChannelCoupling
 from creo.flows.convolution import Invertible1x1 as Invertible1x1
 from creo.flows.convolution import MaskedConvCoupling as MaskedConvCoupling
@@ -30,6 +34,8 @@ from creo.flows.multiscale import Squeeze as Squeeze
 from creo.flows.multiscale import channel_mask as channel_mask
 from creo.flows.nice import NICE as NICE
 from creo.flows.nsf import NSF as NSF
+from creo.flows.ode import solve_adaptive as solve_adaptive
+from creo.flows.ode import solve_fixed as solve_fixed
 from creo.flows.permutation import Permutation as Permutation
 from creo.flows.planar import Planar as Planar
 from creo.flows.planar import Radial as Radial

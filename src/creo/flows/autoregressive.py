@@ -15,37 +15,42 @@ autoregressive flow, Kingma et al. 2016, https://arxiv.org/abs/1606.04934.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from creo.errors import OptionError
 from creo.flows.coupling import Affine, Elementwise
 from creo.flows.layer import Layer
+from creo.flows.permutation import Permutation
 from creo.flows.substitution import schedule, substitute
-from creo.nn.masked import MaskedMLP
+from creo.nn.masked import MaskedLinear, MaskedMLP
 
 
 class Conditioner(MaskedMLP):
-    """A masked network on real variables that answers parameter by parameter, (B, parameters, D), starting at 0."""
+    """A masked network on real variables that answers parameter by parameter, (B, parameters, D), starting at 0.
+
+    The rows of its last layer lie in that order too, so that no answer has to be rearranged.
+
+    Args:
+        variables: D.
+        outputs: parameters per variable.
+        hidden: units of each hidden layer.
+        context: size of a condition's embedding; 0 for none.
+        dropout: probability of dropping a hidden unit in training.
+    """
 
     def __init__(
         self, variables: int, outputs: int, *, hidden: tuple[int, ...], context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__(variables, 1, outputs, hidden=hidden, context=context, dropout=dropout)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        mask = self.layers[-1].mask.unflatten(0, (variables, outputs)).transpose(0, 1).flatten(0, 1)
+        last = MaskedLinear(mask.contiguous())
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers[-1] = last  # type: ignore[index]
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         """x (B, D) and context (B, context) to (B, parameters, D), D contiguous."""
-        for i, layer in enumerate(self.layers[:-1]):
-            x = layer(x) if h is None else layer(x) + self.context[i](h)
-            x = F.dropout(F.relu(x), self.dropout, self.training)
-        last, split = self.layers[-1], (self.variables, self.outputs)
-        weight = (last.weight * last.mask).unflatten(0, split).transpose(0, 1).flatten(0, 1)
-        bias = last.bias if h is None else last.bias + self.context[-1](h)
-        bias = bias.unflatten(-1, split).transpose(-1, -2).flatten(-2)
-        y = F.linear(x, weight, bias) if h is None else F.linear(x, weight) + bias
-        return y.unflatten(1, split[::-1])
+        return super().forward(x, h).view(-1, self.outputs, self.variables)
 
 
 class Autoregressive(Layer):
@@ -63,9 +68,6 @@ class Autoregressive(Layer):
         OptionError: if order is no permutation, or there is no hidden layer.
     """
 
-    order: Tensor
-    back: Tensor
-
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -79,16 +81,11 @@ class Autoregressive(Layer):
         super().__init__()
         dims = torch.Size(shape).numel()
         order = torch.arange(dims) if order is None else order
-        if not torch.equal(order.sort().values, torch.arange(dims)):
-            raise OptionError(
-                f"order must be a permutation of 0..{dims - 1}; received shape {tuple(order.shape)}"
-            )
         if not hidden or min(hidden) < 1:
             raise OptionError(
                 f"a masked network needs hidden layers of at least 1 unit; received hidden={hidden}"
             )
-        self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort())
+        self.arrange = Permutation(order)
         self.elementwise = Affine() if elementwise is None else elementwise
         self.network = Conditioner(
             dims, self.elementwise.parameters, hidden=hidden, context=context, dropout=dropout
@@ -97,14 +94,14 @@ class Autoregressive(Layer):
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
-        ordered = x.flatten(1).index_select(1, self.order)
+        ordered = self.arrange.forward(x.flatten(1))[0]
         h = self.network(ordered, e).to(x.dtype)
         y, log_slope = self.elementwise.forward(ordered, h)
-        return y.index_select(1, self.back).reshape_as(x), log_slope.sum(1)
+        return self.arrange.inverse(y)[0].reshape_as(x), log_slope.sum(1)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """D short steps that together cost about one pass."""
-        ordered = y.flatten(1).index_select(1, self.order)
+        ordered = self.arrange.forward(y.flatten(1))[0]
         with torch.autocast(y.device.type, enabled=False):
             x, log_det = substitute(self.network, self.ends, self.elementwise, ordered, e)
-        return x.index_select(1, self.back).reshape_as(y), log_det
+        return self.arrange.inverse(x)[0].reshape_as(y), log_det

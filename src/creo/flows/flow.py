@@ -166,5 +166,5 @@ class Flow(GenerativeModel):
         """
         c = self.expand_condition(n, c)
         z = temperature * torch.randn(n, *self.space.shape, dtype=self.dtype, device=self.device)
-        y = self.inverse(z, c)[0]
+        y = self.flow.generate(z, self._embed(c))
         return y if self.dequantise is None else self.dequantise.inverse(y)[0]

@@ -41,6 +41,10 @@ class Layer(nn.Module, ABC):
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise to data: (x, log_det of this direction)."""
 
+    def generate(self, y: Tensor, e: Tensor | None = None) -> Tensor:
+        """`inverse` without the log-determinant, for layers that can save it."""
+        return self.inverse(y, e)[0]
+
     def initialise(self, x: Tensor, e: Tensor | None = None) -> Tensor:
         """Set what is computed from data, and return the output for the next layer."""
         return self.forward(x, e)[0]
@@ -84,6 +88,12 @@ class Compose(Layer):
             y, log_det = layer.inverse(y, e)
             log_dets.append(log_det)
         return y, torch.stack(log_dets).sum(0)
+
+    def generate(self, y: Tensor, e: Tensor | None = None) -> Tensor:
+        """All inverses, last layer first, without log-determinants."""
+        for layer in reversed(list(self)):
+            y = layer.generate(y, e)
+        return y
 
     def initialise(self, x: Tensor, e: Tensor | None = None) -> Tensor:
         """Each layer in turn, with the data that arrive at it."""

@@ -1,6 +1,6 @@
 r"""Masked and inverse autoregressive flows: the same layers, facing opposite ways.
 
-    maf, nsf-ar   x -> preprocess -> (ActNorm -> Autoregressive, order reversed every time) x layers -> z ~ N(0, I)
+    maf, nsf-ar   x -> preprocess -> (Autoregressive, order reversed every time) x layers -> z ~ N(0, I)
     iaf           the same with every autoregressive layer turned round
 
 | model  | density                      | sample                       | elementwise map           |
@@ -44,7 +44,10 @@ def autoregressives(
     dropout: float = 0.0,
     inverted: bool = False,
 ) -> Iterator[Layer]:
-    """(ActNorm -> Autoregressive) x layers, every second one in reversed order, all turned round if `inverted`."""
+    """Autoregressive x layers, every second one in reversed order, all turned round if `inverted`.
+
+    Before a spline, ActNorm brings the entries into its box; an affine layer scales by itself.
+    """
     if layers < 1:
         raise OptionError(f"layers must be at least 1; received {layers}")
     order = torch.arange(torch.Size(shape).numel())
@@ -53,7 +56,8 @@ def autoregressives(
         layer = Autoregressive(
             shape, elementwise, hidden=hidden, context=context, order=turned, dropout=dropout
         )
-        yield ActNorm(shape)
+        if not isinstance(elementwise, Affine):
+            yield ActNorm(shape)
         yield Inverted(layer) if inverted else layer
 
 

@@ -30,6 +30,8 @@ class Permutation(Layer):
             raise OptionError(f"order must be a permutation of 0..D-1; received shape {tuple(order.shape)}")
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
+        self._recognise()
+        self.register_load_state_dict_post_hook(lambda module, _: module._recognise())
 
     @classmethod
     def reverse(cls, size: int) -> Permutation:
@@ -41,10 +43,21 @@ class Permutation(Layer):
         """Drawn from torch's generator; kept in the state_dict."""
         return cls(torch.randperm(size))
 
+    def _recognise(self) -> None:
+        """Orders that need no gather, whose gradient would be a scatter."""
+        plain = torch.arange(len(self.order), device=self.order.device)
+        self.same, self.reversed = torch.equal(self.order, plain), torch.equal(self.order, plain.flip(0))
+
+    def _gather(self, x: Tensor, index: Tensor) -> Tensor:
+        if self.same:
+            return x
+        flat = x.flatten(1)
+        return (flat.flip(1) if self.reversed else flat.index_select(1, index)).reshape_as(x)
+
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Permute."""
-        return x.flatten(1).index_select(1, self.order).reshape_as(x), x.new_zeros(len(x))
+        return self._gather(x, self.order), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Permute back."""
-        return y.flatten(1).index_select(1, self.back).reshape_as(y), y.new_zeros(len(y))
+        return self._gather(y, self.back), y.new_zeros(len(y))

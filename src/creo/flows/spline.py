@@ -72,7 +72,8 @@ class RationalQuadratic:
                 f"received bins={bins}, bound={bound}, tails={tails!r}"
             )
         self.bins, self.bound, self.tails = bins, bound, tails
-        self.parameters = 3 * bins - 1 if tails == "linear" else 3 * bins + 1
+        self.parameters_of_slopes = bins - 1 if tails == "linear" else bins
+        self.parameters = 2 * bins + self.parameters_of_slopes + (tails == "circular")
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, n), h (B, parameters, n): y and log dy/dx, both (B, n)."""
@@ -95,28 +96,33 @@ class RationalQuadratic:
     def _wrap(self, x: Tensor) -> Tensor:
         return torch.remainder(x + self.bound, 2 * self.bound) - self.bound
 
-    def _sizes(self, raw: Tensor) -> Tensor:
-        """Widths or heights of all bins, in units of the box."""
-        return (1 - MIN_BIN * self.bins) * torch.softmax(GENTLE * raw, 1) + MIN_BIN
-
     def _bin(self, x: Tensor, h: Tensor, inverse: bool) -> Bin:
         """The bin that holds x, or with `inverse` the one whose image does; x in [-bound, bound]."""
-        side = 2 * self.bound
-        widths, heights = self._sizes(h[:, : self.bins]), self._sizes(h[:, self.bins : 2 * self.bins])
-        rights, tops = widths.cumsum(1), heights.cumsum(1)
-        unit = (x.detach() + self.bound) / side
-        ends = (tops if inverse else rights).detach()
-        k = (unit.unsqueeze(1) >= ends[:, :-1]).sum(1, keepdim=True)
-        width, height = (t.gather(1, k).squeeze(1) * side for t in (widths, heights))
-        right, top = (t.gather(1, k).squeeze(1) * side - self.bound for t in (rights, tops))
-        left_slope, right_slope = self._slopes(h[:, 2 * self.bins :], k)
-        return Bin(right - width, width, top - height, height, left_slope, right_slope)
+        side, slack = 2 * self.bound, 1 - MIN_BIN * self.bins
+        raw, slopes = h.split([2 * self.bins, self.parameters_of_slopes], 1)
+        shares = torch.softmax(GENTLE * raw.unflatten(1, (2, self.bins)), 2)  # of widths and of heights
+        sums = shares.cumsum(2)
+        with torch.no_grad():
+            least = MIN_BIN * torch.arange(1, self.bins, dtype=x.dtype, device=x.device)[:, None]
+            ends = torch.add(least, sums[:, int(inverse), :-1], alpha=slack)
+            k = (((x + self.bound) / side).unsqueeze(1) >= ends).sum(1, keepdim=True)
+        chosen = k.unsqueeze(1).expand(-1, 2, -1, -1)
+        size = slack * shares.gather(2, chosen) + MIN_BIN
+        start = slack * sums.gather(2, chosen) + MIN_BIN * (k + 1).unsqueeze(1).to(x.dtype) - size
+        width, height = (side * size).squeeze(2).unbind(1)
+        left, bottom = (side * start - self.bound).squeeze(2).unbind(1)
+        return Bin(left, width, bottom, height, *self._slopes(slopes, k))
 
     def _slopes(self, raw: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes at the left and right knots of bins k (B, 1, n)."""
-        border = torch.zeros_like(raw[:, :1]) if self.tails == "linear" else raw[:, :1]
-        knots = torch.cat([border, raw, border] if self.tails == "linear" else [raw, border], 1)
-        pair = knots.gather(1, torch.cat([k, k + 1], 1))
+        knots = torch.cat([k, k + 1], 1)
+        if self.tails == "circular":
+            pair = raw.gather(1, knots % self.bins)
+        elif self.bins == 1:
+            pair = torch.zeros_like(knots, dtype=raw.dtype)
+        else:  # the slopes of inner knots are given, those of the borders are 1
+            border = (knots == 0) | (knots == self.bins)
+            pair = raw.gather(1, (knots - 1).clamp(0, self.bins - 2)).masked_fill(border, 0.0)
         left, right = (F.softplus(GENTLE * pair + SLOPE_ONE) + MIN_SLOPE).unbind(1)
         return left, right
 

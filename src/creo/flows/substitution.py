@@ -52,7 +52,7 @@ def substitute(
     """Solve for x.
 
     Args:
-        network: one input and `elementwise.parameters` outputs per variable.
+        network: one input and `elementwise.parameters` outputs per variable, parameter by parameter.
         ends: its `schedule`.
         elementwise: g.
         y: in generation order, (B, D).
@@ -90,7 +90,10 @@ class Substitution(ABC):
         self.weights = [layer.weight * layer.mask for layer in network.layers]
         self.biases = [layer.bias.unsqueeze(1) for layer in network.layers]
         if e is not None:
-            self.biases = [b + (c(e)).T for b, c in zip(self.biases, network.context, strict=True)]
+            self.biases = [b + c(e).T for b, c in zip(self.biases, network.context, strict=True)]
+        by_parameter = (network.outputs, network.variables)
+        for rows in (self.weights, self.biases):  # the parameters of one variable side by side
+            rows[-1] = rows[-1].unflatten(0, by_parameter).transpose(0, 1).flatten(0, 1)
         #: starts[l][i]: how many units of layer l are known before step i computes its own
         self.starts = [ends[0], *([0, *rows[:-1]] for rows in ends[1:])]
 

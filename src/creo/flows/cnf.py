@@ -1,0 +1,89 @@
+r"""Continuous normalizing flows: one velocity field between data and noise.
+
+    x -> preprocess -> dx/dt = v(t, x, c), t = 0..1 -> z ~ N(0, I)
+
+| model    | trace of dv/dx in training     | in evaluation |
+|----------|--------------------------------|---------------|
+| `cnf`    | exact, D vector products       | exact         |
+| `ffjord` | Hutchinson's estimate, one     | exact         |
+
+No layer has to be invertible by construction: any smooth v has a flow. The price is a solve per density and per sample;
+evaluation solves adaptively to a tolerance, so that `log_prob` is exact up to that (`creo.flows.continuous`).
+
+Sources: Chen, Rubanova, Bettencourt, Duvenaud 2018, https://arxiv.org/abs/1806.07366; Grathwohl et al. 2019,
+https://arxiv.org/abs/1810.01367.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from creo.flows.continuous import Continuous, TraceName, Velocity
+from creo.flows.flow import Flow, PreprocessName
+from creo.flows.layer import Layer
+from creo.model import TrainingDefaults
+from creo.spaces import Space
+
+
+class CNF(Flow):
+    """Normal noise through an ordinary differential equation; see the module docstring."""
+
+    @classmethod
+    def for_space(
+        cls,
+        space: Space,
+        condition: Space | None = None,
+        *,
+        hidden: tuple[int, ...] = (32, 32),
+        steps: int = 8,
+        method: str = "rk4",
+        trace: TraceName = "exact",
+        preprocess: PreprocessName = "histogram",
+    ) -> Self:
+        """A perceptron as velocity.
+
+        Args:
+            space: Continuous or Ordinal.
+            condition: any space, or None.
+            hidden: widths of the velocity's hidden layers.
+            steps: of a solve in training.
+            method: of a solve in training: euler, midpoint, rk4 or dopri5.
+            trace: in training: exact, rademacher or gaussian.
+            preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+        """
+
+        def layers(context: int) -> list[Layer]:
+            velocity = Velocity(space.dims, hidden=hidden, context=context)
+            return [Continuous(velocity, trace=trace, method=method, steps=steps)]
+
+        return cls.compose(space, condition, layers, preprocess=preprocess)
+
+    def training_defaults(self) -> TrainingDefaults:
+        """Adam at 2e-3 with averaged weights."""
+        return TrainingDefaults(batch_size=256, lr=2e-3, ema=0.998)
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the velocity in the last solve."""
+        return sum(layer.nfe for layer in self.flow.modules() if isinstance(layer, Continuous))
+
+
+class FFJORD(CNF):
+    """`CNF` trained with Hutchinson's estimate of the trace; see the module docstring."""
+
+    @classmethod
+    def for_space(
+        cls,
+        space: Space,
+        condition: Space | None = None,
+        *,
+        hidden: tuple[int, ...] = (32, 32),
+        steps: int = 8,
+        method: str = "rk4",
+        trace: TraceName = "rademacher",
+        preprocess: PreprocessName = "histogram",
+    ) -> Self:
+        """A perceptron as velocity; arguments as of `CNF.for_space`."""
+        return super().for_space(
+            space, condition, hidden=hidden, steps=steps, method=method, trace=trace, preprocess=preprocess
+        )

@@ -1,0 +1,161 @@
+r"""Continuous layers: data flow to noise along an ordinary differential equation.
+
+    dx/dt = v(t, x, e),  t from 0 (data) to 1 (noise)        d log p(x(t)) / dt = -tr dv/dx
+
+so log_det = int_0^1 tr(dv/dx) dt, solved together with x. The trace is
+
+| trace        | value                                   | cost of an evaluation     | unbiased |
+|--------------|-----------------------------------------|---------------------------|----------|
+| `exact`      | sum_i dv_i/dx_i                         | D vector-Jacobian products| exact    |
+| `rademacher` | eps^T (dv/dx) eps, eps uniform on +-1   | one                       | yes      |
+| `gaussian`   | the same with normal eps                | one, larger variance      | yes      |
+
+with one eps per sample, drawn once per solve: redrawn within a solve, the estimate would not be of any one integral.
+Estimates are for training; in `eval()` the trace is exact.
+
+Training takes fixed steps; `eval()` and `inverse` in `eval()` solve adaptively, to `tolerance` of the dtype, so that a
+reported likelihood does not depend on a number of steps. One step size serves the batch, chosen for its worst sample
+(`creo.flows.ode`). `nfe` counts the evaluations of v of the last solve.
+
+Sources: Chen, Rubanova, Bettencourt, Duvenaud 2018, https://arxiv.org/abs/1806.07366; Grathwohl et al. 2019 (FFJORD),
+https://arxiv.org/abs/1810.01367.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from creo.errors import OptionError
+from creo.flows.layer import Layer
+from creo.flows.ode import Field, State, solve_adaptive, solve_fixed, tableau
+from creo.nn import MLP
+
+TraceName = Literal["exact", "rademacher", "gaussian"]
+
+#: Local error of adaptive solves.
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+class Velocity(nn.Module):
+    """v(t, x, e): a perceptron with time as one more input, 0 at the start.
+
+    Args:
+        dims: D.
+        hidden: widths of the hidden layers.
+        context: size of a condition's embedding; 0 for none.
+    """
+
+    def __init__(self, dims: int, *, hidden: tuple[int, ...], context: int = 0) -> None:
+        super().__init__()
+        self.network = MLP(
+            dims + 1, dims, hidden=hidden, context=context, activation=torch.tanh, residual=False, zero=True
+        )
+
+    def forward(self, t: float, x: Tensor, e: Tensor | None = None) -> Tensor:
+        """(B, D)."""
+        return self.network(torch.cat([x, torch.full_like(x[:, :1], t)], 1), e)
+
+
+def exact_trace(v: nn.Module, t: float, x: Tensor, e: Tensor | None, graph: bool) -> tuple[Tensor, Tensor]:
+    """v and tr dv/dx, by one backward pass through D copies of the batch."""
+    dims = x.shape[1]
+    copies = x.repeat_interleave(dims, 0)
+    basis = torch.eye(dims, dtype=x.dtype, device=x.device).repeat(len(x), 1)
+    value = v(t, copies, None if e is None else e.repeat_interleave(dims, 0))
+    (products,) = torch.autograd.grad(value, copies, basis, create_graph=graph)
+    return value[::dims], (products * basis).sum(1).unflatten(0, (-1, dims)).sum(1)
+
+
+def hutchinson_trace(
+    v: nn.Module, t: float, x: Tensor, e: Tensor | None, graph: bool, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """v and noise^T (dv/dx) noise."""
+    value = v(t, x, e)
+    (product,) = torch.autograd.grad(value, x, noise, create_graph=graph)
+    return value, (product * noise).sum(1)
+
+
+class Continuous(Layer):
+    """The layer of the module docstring, on events of any shape.
+
+    Args:
+        velocity: (t, x (B, D), e) -> (B, D).
+        trace: in training; `exact` is always used in `eval()`.
+        method: of the fixed steps in training.
+        steps: how many.
+        tolerance: of adaptive solves; if not given, 1e-5 in float32 and 1e-10 in float64.
+    """
+
+    def __init__(
+        self,
+        velocity: nn.Module,
+        *,
+        trace: TraceName = "exact",
+        method: str = "rk4",
+        steps: int = 8,
+        tolerance: float | None = None,
+    ) -> None:
+        super().__init__()
+        tableau(method)
+        if trace not in ("exact", "rademacher", "gaussian") or steps < 1:
+            raise OptionError(
+                "trace is exact, rademacher or gaussian and steps at least 1; "
+                f"received trace={trace!r}, steps={steps}"
+            )
+        self.velocity, self.trace, self.method, self.steps = velocity, trace, method, steps
+        self.tolerance = tolerance
+        #: evaluations of the velocity in the last solve
+        self.nfe = 0
+
+    def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """From t = 0 to 1."""
+        return self._solve(x, e, 0.0, 1.0)
+
+    def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """From t = 1 to 0."""
+        return self._solve(y, e, 1.0, 0.0)
+
+    @torch.no_grad()
+    def generate(self, y: Tensor, e: Tensor | None = None) -> Tensor:
+        """From t = 1 to 0 without the log-determinant: one evaluation of v per stage."""
+        self.nfe = 0
+
+        def field(t: float, state: State) -> State:
+            self.nfe += 1
+            return (self.velocity(t, state[0], e),)
+
+        return self._integrate(field, (y.flatten(1),), 1.0, 0.0)[0].reshape_as(y)
+
+    def _integrate(self, field: Field, state: State, t0: float, t1: float) -> State:
+        dtype = state[0].dtype
+        with torch.autocast(state[0].device.type, enabled=False):
+            if self.training:
+                return solve_fixed(field, state, t0, t1, method=self.method, steps=self.steps)
+            tolerance = TOLERANCE.get(dtype, 1e-5) if self.tolerance is None else self.tolerance
+            return solve_adaptive(field, state, t0, t1, rtol=tolerance, atol=tolerance)
+
+    def _noise(self, x: Tensor) -> Tensor | None:
+        if not self.training or self.trace == "exact":
+            return None
+        if self.trace == "gaussian":
+            return torch.randn_like(x)
+        return torch.randint_like(x, 2) * 2 - 1
+
+    def _solve(self, x: Tensor, e: Tensor | None, t0: float, t1: float) -> tuple[Tensor, Tensor]:
+        graph, noise, self.nfe = torch.is_grad_enabled(), self._noise(x.flatten(1)), 0
+
+        def field(t: float, state: State) -> State:
+            self.nfe += 1
+            with torch.enable_grad():
+                at = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
+                if noise is None:
+                    value, trace = exact_trace(self.velocity, t, at, e, graph)
+                else:
+                    value, trace = hutchinson_trace(self.velocity, t, at, e, graph, noise)
+            return (value, trace) if graph else (value.detach(), trace.detach())
+
+        y, log_det = self._integrate(field, (x.flatten(1), x.new_zeros(len(x))), t0, t1)
+        return y.reshape_as(x), log_det

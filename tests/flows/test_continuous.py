@@ -1,0 +1,173 @@
+"""Continuous layers: solvers at their order, traces against autograd, and a linear field in closed form."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import creo
+from creo.errors import OptionError
+from creo.flows import Continuous, Velocity, solve_adaptive, solve_fixed
+from creo.flows.continuous import exact_trace, hutchinson_trace
+from creo.flows.ode import TABLEAUS
+from creo.spaces import Categories
+from creo.spaces import Continuous as Reals
+
+
+def pendulum(t, state):
+    x, v = state
+    return v, -x.sin() + 0.5 * math.cos(t)
+
+
+def start():
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    return x, 0.3 * x
+
+
+@pytest.mark.parametrize("method", TABLEAUS)
+def test_fixed_steps_converge_at_their_order(method):
+    truth = solve_adaptive(pendulum, start(), 0.0, 1.0, rtol=1e-13, atol=1e-13)[0]
+    errors = [
+        float((solve_fixed(pendulum, start(), 0.0, 1.0, method=method, steps=n)[0] - truth).abs().max())
+        for n in (8, 16)
+    ]
+    assert abs(math.log2(errors[0] / errors[1]) - TABLEAUS[method].order) < 0.35
+
+
+def test_adaptive_steps_meet_their_tolerance_and_go_back():
+    for tolerance in (1e-4, 1e-7, 1e-10):
+        there = solve_adaptive(pendulum, start(), 0.0, 3.0, rtol=tolerance, atol=tolerance)
+        back = solve_adaptive(pendulum, there, 3.0, 0.0, rtol=tolerance, atol=tolerance)
+        assert (back[0] - start()[0]).abs().max() < 100 * tolerance
+
+
+def test_a_sample_is_solved_as_exactly_in_company():
+    torch.manual_seed(0)
+    calm = torch.zeros(1000, dtype=torch.float64)
+    state = (
+        torch.cat([calm, torch.tensor([3.0], dtype=torch.float64)]),
+        torch.zeros(1001, dtype=torch.float64),
+    )
+    truth = solve_adaptive(pendulum, state, 0.0, 3.0, rtol=1e-12, atol=1e-12)[0]
+    found = solve_adaptive(pendulum, state, 0.0, 3.0, rtol=1e-6, atol=1e-6)[0]
+    assert (found - truth).abs().max() < 1e-4
+
+
+def test_a_solver_that_does_not_arrive_says_so():
+    with pytest.raises(OptionError, match="did not reach"):
+        solve_adaptive(pendulum, start(), 0.0, 100.0, rtol=1e-12, atol=1e-12, most=5)
+    with pytest.raises(OptionError, match="known: euler"):
+        solve_fixed(pendulum, start(), 0.0, 1.0, method="rk5")
+    with pytest.raises(OptionError, match="received"):
+        Continuous(Velocity(2, hidden=(4,)), trace="guess")
+
+
+class Linear(nn.Module):
+    """v = A x."""
+
+    def __init__(self, matrix):
+        super().__init__()
+        self.matrix = nn.Parameter(matrix)
+
+    def forward(self, t, x, e=None):
+        return x @ self.matrix.T
+
+
+def test_a_linear_field_is_the_matrix_exponential():
+    torch.manual_seed(0)
+    a = torch.randn(3, 3, dtype=torch.float64)
+    layer = Continuous(Linear(a)).double().eval()
+    x = torch.randn(7, 3, dtype=torch.float64)
+    y, log_det = layer.forward(x)
+    torch.testing.assert_close(y, x @ torch.linalg.matrix_exp(a).T, atol=1e-8, rtol=0)
+    torch.testing.assert_close(log_det, a.trace().expand(7), atol=1e-8, rtol=0)
+    torch.testing.assert_close(layer.generate(y), x, atol=1e-8, rtol=0)
+    assert layer.nfe > 6
+
+
+def moved(velocity):
+    with torch.no_grad():
+        for p in velocity.parameters():
+            p.add_(0.5 * torch.randn_like(p))
+    return velocity.double()
+
+
+def test_traces_against_the_jacobian():
+    torch.manual_seed(0)
+    v = moved(Velocity(4, hidden=(16,), context=3))
+    x, e = torch.randn(2, 4, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    truth = torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda u, i=i: v(0.3, u[None], e[i : i + 1])[0], x[i]).trace()
+            for i in range(2)
+        ]
+    )
+    x.requires_grad_()
+    value, trace = exact_trace(v, 0.3, x, e, graph=False)
+    torch.testing.assert_close(trace, truth, atol=1e-10, rtol=0)
+    torch.testing.assert_close(value, v(0.3, x, e), atol=1e-12, rtol=0)
+    # all 16 sign vectors: the mean over Rademacher noise is the trace exactly
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 4)
+    means = torch.stack([hutchinson_trace(v, 0.3, x, e, False, s.expand(2, 4))[1] for s in signs]).mean(0)
+    torch.testing.assert_close(means, truth, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("trace", ["rademacher", "gaussian"])
+def test_one_noise_per_solve(trace, monkeypatch):
+    torch.manual_seed(0)
+    layer = Continuous(moved(Velocity(4, hidden=(8,))), trace=trace).double()
+    seen = []
+
+    def spy(v, t, x, e, graph, noise):
+        seen.append(noise)
+        return hutchinson_trace(v, t, x, e, graph, noise)
+
+    monkeypatch.setattr("creo.flows.continuous.hutchinson_trace", spy)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    layer.forward(x)
+    assert len(seen) == layer.nfe == 4 * layer.steps
+    assert all(noise is seen[0] for noise in seen)
+    layer.forward(x)
+    assert not torch.equal(seen[-1], seen[0])
+
+
+def test_hutchinson_log_det_is_unbiased():
+    torch.manual_seed(0)
+    v = moved(Velocity(4, hidden=(8,)))
+    x = torch.randn(1, 4, dtype=torch.float64)
+    with torch.no_grad():
+        exact = Continuous(v).double().train().forward(x)[1]
+        drawn = Continuous(v, trace="gaussian").double().train().forward(x.expand(20_000, 4))[1]
+    assert abs(float(drawn.mean() - exact)) < 4 * float(drawn.std()) / 20_000**0.5
+    assert float(drawn.std()) > 0.01
+
+
+def test_training_gradient_equals_finite_differences():
+    torch.manual_seed(0)
+    layer = Continuous(moved(Velocity(2, hidden=(8,)))).double().train()
+    x = torch.randn(3, 2, dtype=torch.float64)
+    weight = layer.velocity.network.layers[0].weight
+
+    def value():
+        y, log_det = layer.forward(x)
+        return (y.square().sum(1) + log_det).sum()
+
+    (gradient,) = torch.autograd.grad(value(), weight)
+    for i, j in ((0, 0), (3, 2)):
+        with torch.no_grad():
+            weight[i, j] += 1e-5
+            up = value()
+            weight[i, j] -= 2e-5
+            down = value()
+            weight[i, j] += 1e-5
+        assert float((up - down) / 2e-5) == pytest.approx(float(gradient[i, j]), rel=1e-5, abs=1e-7)
+
+
+def test_models_report_their_evaluations():
+    torch.manual_seed(0)
+    for name in ("cnf", "ffjord"):
+        model = creo.build(name, Reals((2,)), Categories(2), hidden=(8,), steps=5)
+        x, c = torch.randn(16, 2), torch.randint(0, 2, (16,))
+        model.train().loss(x, c)
+        assert model.nfe == 20
