@@ -1,6 +1,7 @@
 """Extractors: what they compute, that their keys follow their content, and one line where they cannot be had."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from creo.evaluation import evaluate, reference_of
 from creo.evaluation.convnet import RandomConvnet, classifier_features
 from creo.evaluation.dinov2 import dinov2
 from creo.evaluation.extractors import EXTRACTORS, Setting, extractor
-from creo.evaluation.inception import inception
+from creo.evaluation.inception import Network, inception
 from creo.evaluation.sequences import LogMel, NGrams, mel_bands
 from creo.model import seeded
 from creo.spaces import Categories, Continuous, Ordinal, Tokens
@@ -343,3 +344,50 @@ def test_no_labels_no_classifier():
     x = Split(grey(20))
     with pytest.raises(SpaceError, match="has none"):
         classifier_features(Data("plain", GREY, x, Split(grey(5)), Split(grey(5))))
+
+
+def test_what_networks_are_shown(inception_file, tmp_path):
+    f = inception(GREY, str(inception_file))
+    shown = f._prepared(torch.tensor([0, 16], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 8, 8))
+    assert shown.shape == (2, 3, 299, 299)
+    torch.testing.assert_close(shown[0], torch.full((3, 299, 299), -1.0))
+    torch.testing.assert_close(shown[1], torch.full((3, 299, 299), 1.0))
+    save_file(dinov2_weights(), tmp_path / "vit.safetensors")
+    white = torch.full((1, 1, 8, 8), 16, dtype=torch.uint8)
+    shown = dinov2(GREY, str(tmp_path / "vit.safetensors"))._prepared(white)[0]
+    for colour, mean, deviation in zip(shown, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True):
+        torch.testing.assert_close(colour, torch.full((224, 224), (1 - mean) / deviation))
+
+
+def test_the_pools_of_fid(monkeypatch, inception_file):
+    """Averages leave the padding out; the last block, and it alone, takes maxima."""
+    one = Network({"b.branch_pool": (torch.ones(1, 1, 1, 1), torch.zeros(1))})
+    x = torch.arange(9.0).view(1, 1, 3, 3)
+    assert one.pooled(x, "b")[0, 0, 0, 0] == 2.0  # (0 + 1 + 3 + 4) / 4
+    assert one.pooled(x, "b", largest=True)[0, 0, 0, 0] == 4.0
+    asked, pooled = {}, Network.pooled
+
+    def spy(self, x, block, *, largest=False):
+        asked[block] = largest
+        return pooled(self, x, block, largest=largest)
+
+    monkeypatch.setattr(Network, "pooled", spy)
+    inception(GREY, str(inception_file))(grey(1))
+    assert [block for block, largest in asked.items() if largest] == ["Mixed_7c"]
+    assert len(asked) == 9
+
+
+def test_kept_statistics_are_of_this_extractor(plane):
+    """The same name with another key is another protocol."""
+
+    class Scaled(SimpleNamespace):
+        def __call__(self, x):
+            return x * self.scale
+
+    references = [
+        reference_of(plane.test, plane.space, features=Scaled(name="mine", key=key, costly=True, scale=scale))
+        for key, scale in (("a", 1.0), ("b", 3.0), ("a", 5.0))
+    ]
+    first, second, third = (r.features for r in references)
+    torch.testing.assert_close(second, 3 * first)
+    assert torch.equal(third, first)  # found on the disk, for the key promises the same features

@@ -74,9 +74,13 @@ def test_what_single_precision_cannot_decide_double_does(offset):
     with seeded(3):
         x = torch.randn(1500, 3, dtype=torch.float64)
         y = torch.randn(1300, 3, dtype=torch.float64)
-    x[0] += offset  # one far row: the centre stays, so all other distances lose digits in single precision
+    x[:750] += (
+        offset  # two far clusters: every row is far from the centre, and single precision loses the digits
+    )
+    y[:650] += offset
     exact = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sort(1).values[:, 5].square()
-    torch.testing.assert_close(squared_radii(x, 5), exact, rtol=1e-12, atol=1e-12)
+    rounding = 2.0**-52 * 8 * (1 + offset**2)  # of |a|^2 + |b|^2 - 2 ab in double precision
+    torch.testing.assert_close(squared_radii(x, 5), exact, rtol=1e-12, atol=rounding)
     far = torch.cdist(y, y, compute_mode="donot_use_mm_for_euclid_dist").sort(1).values[:, 5].square()
     inside = torch.cdist(y, x, compute_mode="donot_use_mm_for_euclid_dist").square()
     found = prdc(x, y)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -84,6 +84,7 @@ def scores(
         seed: seeds bounds and estimates.
     """
 
+    @cache  # several scores ask for the same number; tensors are told apart by identity
     def nll(x: Tensor, of: GenerativeModel = model) -> Tensor:
         return -log_probs(of, x, batch_size=batch_size, seed=seed)
 
