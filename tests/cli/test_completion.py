@@ -32,7 +32,7 @@ from creo.registry import models
         ("train made --compile --sched", ["--schedule"]),
         ("train nothing --sched", []),
         ("train made --out ", []),
-        ("compare made re", ["realnvp"]),
+        ("compare made realn", ["realnvp"]),
         ("compare made --see", ["--seeds"]),
         ("resume --st", ["--steps"]),
         ("evaluate runs/x --split t", ["train", "test"]),

@@ -83,7 +83,17 @@ class FFJORD(CNF):
         trace: TraceName = "rademacher",
         preprocess: PreprocessName = "histogram",
     ) -> Self:
-        """A perceptron as velocity; arguments as of `CNF.for_space`."""
+        """A perceptron as velocity.
+
+        Args:
+            space: Continuous or Ordinal.
+            condition: any space, or None.
+            hidden: widths of the velocity's hidden layers.
+            steps: of a solve in training.
+            method: of a solve in training: euler, midpoint, rk4 or dopri5.
+            trace: in training: exact, rademacher or gaussian.
+            preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+        """
         return super().for_space(
             space, condition, hidden=hidden, steps=steps, method=method, trace=trace, preprocess=preprocess
         )
