@@ -10,7 +10,7 @@ demo: $(INSTALLED)run
 	$(BIN)/creo demo
 
 test: $(INSTALLED)dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical $(PYTEST)
 
 lint: $(INSTALLED)dev
 	$(BIN)/ruff check .

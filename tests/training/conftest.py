@@ -10,11 +10,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 import toy
 
 import creo
+from creo import registry
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _toys():
-    toy.register()
+    """The toys are registered while a module of these tests runs, and gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_MODELS", dict(registry._MODELS))
+        toy.register()
+        yield
 
 
 @pytest.fixture(scope="session")
