@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,17 @@ def _killed_and_resumed(out: Path, steps: int, moment: float) -> int:
     process.kill()
     if process.wait() != -9:
         return -1
-    step = RunFolder(out).newest()[1]["step"]
+    state = RunFolder(out).newest()[1]
+    step = state["step"]
+    if state["ended"]:  # killed after its last checkpoint, while it wrote its report
+        return -1
     subprocess.run([sys.executable, "-m", "creo", "resume", str(out)], check=True, capture_output=True)
     return step
+
+
+def _unless(at: list[int], kills: int, out: Path, steps: int, moment: float) -> int:
+    """As `_killed_and_resumed`, unless there are enough kills already."""
+    return -1 if len(at) >= kills else _killed_and_resumed(out, steps, moment)
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
@@ -64,13 +73,16 @@ def run(quick: bool) -> list[dict[str, Any]]:
         whole = Path(folder) / "whole"
         subprocess.run(_train(whole, steps), check=True, capture_output=True)
         life = RunFolder(whole).newest()[1]["seconds"]
+        moments = [chance.uniform(0.0, life) for _ in range(3 * kills)]
+        outs = [Path(folder) / f"killed-{i}" for i in range(len(moments))]
         identical, at = 0, []
-        while len(at) < kills:
-            out = Path(folder) / f"killed-{len(at)}-{time.time_ns()}"
-            step = _killed_and_resumed(out, steps, chance.uniform(0.0, life))
-            if step >= 0:  # else it was done before the kill: not a kill
-                at.append(step)
-                identical += _identical(out, whole)
+        with ThreadPoolExecutor(2) as pool:  # two at a time, one thread each
+            for out, step in zip(
+                outs, pool.map(lambda o, m: _unless(at, kills, o, steps, m), outs, moments), strict=True
+            ):
+                if step >= 0 and len(at) < kills:  # else it was done before the kill: not a kill
+                    at.append(step)
+                    identical += _identical(out, whole)
     return [
         {
             "name": f"identical ends of {kills} runs killed at random moments and resumed", "value": identical,
