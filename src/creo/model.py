@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,10 @@ from torch.utils import _pytree as pytree
 
 from creo.errors import NoLikelihood, OptionError, SpaceError
 from creo.spaces import Space
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 
 class Likelihood(Enum):
@@ -183,6 +187,15 @@ class GenerativeModel(nn.Module, ABC):
             c: conditions, (N, *condition.shape), or None.
             report: called with the `Terms` of every iteration, for logs and progress.
         """
+
+    def pictures(self, x: Tensor, c: Tensor | None = None) -> Mapping[str, Callable[[], Figure | Image]]:
+        """The family's own pictures by name, each drawn when called: what `creo plot` shows besides samples.
+
+        Args:
+            x: raw held-out data, (B, *space.shape).
+            c: their conditions, (B, *condition.shape), or None.
+        """
+        return {}
 
     def check_batch(self, x: Tensor, c: Tensor | None = None) -> None:
         """Raise `SpaceError` unless x and c have the shapes and dtypes of this model's space and condition."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from creo import testing
@@ -402,6 +403,11 @@ class OutOfRange(Lookup):
         return super().sample(n, c) + 1
 
 
+class DrawsNothing(Lookup):
+    def pictures(self, x, c=None):
+        return {"void": lambda: Image.new("RGB", (8, 8), "white")}
+
+
 class SqueezesOne(Flow):
     def sample(self, n, c=None):
         return super().sample(n, c).squeeze(0)
@@ -520,6 +526,7 @@ BROKEN = [
     ("rejects_bad_input", DensityDenied, None, "log_prob of a model without likelihood is accepted"),
     ("rejects_bad_input", ErrorOfTwoLines, None, "must be one line"),
     ("samples_in_space", WrongDtype, None, r"sample\(1\) has dtype torch.int64"),
+    ("pictures", DrawsNothing, None, "the picture 'void' of DrawsNothing is blank"),
     ("samples_in_space", OutOfRange, None, "has value 3"),
     ("samples_in_space", SqueezesOne, None, r"sample\(1\) (has shape|gave)"),
 ]

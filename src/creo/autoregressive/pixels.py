@@ -12,7 +12,8 @@ images) the same network is also a model without condition, which classifier-fre
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel, Sequential, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.spaces import Ordinal, Space
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class CausalNetwork(Protocol):
@@ -160,6 +164,18 @@ class PixelModel(GenerativeModel, Sequential):
                 "guidance needs a conditional model built with drop above 0 (say drop=0.1): it has no null condition"
             )
         return self._begin(batch, self.null.expand(batch, -1))
+
+    def pictures(self, x: Tensor, c: Tensor | None = None) -> dict[str, Callable[[], Image]]:
+        """`receptive-field`: what the distribution of the middle pixel depends on."""
+        from creo.autoregressive.receptive_field import receptive_field, receptive_field_picture
+
+        pixel = (self.space.shape[-2] // 2, self.space.shape[-1] // 2)
+
+        def draw() -> Image:
+            field = receptive_field(self, pixel, x[:32], None if c is None else c[:32])
+            return receptive_field_picture(field, pixel)
+
+        return {"receptive-field": draw}
 
     def _begin(self, batch: int, e: Tensor | None) -> State:
         nothing = torch.empty(batch, 0, dtype=torch.long, device=self.device)

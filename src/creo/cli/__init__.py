@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "creo.cli.train:train",
     "resume": "creo.cli.train:resume",
     "sample": "creo.cli.sample:sample",
+    "plot": "creo.cli.plot:plot",
     "complete": "creo.cli.complete:complete",
     "evaluate": "creo.cli.evaluate:evaluate",
     "compare": "creo.cli.compare:compare",

@@ -5,6 +5,7 @@
 | `check_model`                      | all of the below that apply, on tiny spaces of every kind                  |
 | `check_instance`                   | all of the below that apply, on one model built by hand                    |
 | `check_samples_in_space`           | samples are raw data of the space                                          |
+| `check_pictures`                   | every picture of the family is drawn and shows something                   |
 | `check_rejects_bad_input`          | wrong shapes, dtypes and counts raise one clear line                       |
 | `check_conditional`                | conditions matter; missing and superfluous ones are refused                |
 | `check_train_and_eval`             | both modes work; evaluation is a function of the example alone             |
@@ -31,6 +32,7 @@ from creo.testing.inputs import check_refuses as check_refuses
 from creo.testing.inputs import check_rejects_bad_input as check_rejects_bad_input
 from creo.testing.invertible import check_invertible as check_invertible
 from creo.testing.invertible import check_log_det as check_log_det
+from creo.testing.looks import check_pictures as check_pictures
 from creo.testing.sampling import check_samples_in_space as check_samples_in_space
 from creo.testing.sampling import check_samples_match_log_prob as check_samples_match_log_prob
 from creo.testing.saving import check_save_load as check_save_load

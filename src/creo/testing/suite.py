@@ -20,6 +20,7 @@ from creo.testing.density import check_normalised
 from creo.testing.failure import CheckFailed, require
 from creo.testing.inputs import check_conditional, check_rejects_bad_input
 from creo.testing.invertible import check_invertible, check_log_det
+from creo.testing.looks import check_pictures
 from creo.testing.measure import is_tiny, points, reals
 from creo.testing.sampling import check_samples_in_space, check_samples_match_log_prob
 from creo.testing.saving import check_save_load
@@ -77,6 +78,7 @@ def _normalised(s: Subject) -> None:
 #: Every rule, in the order in which `check_model` tries them.
 CHECKS: tuple[Check, ...] = (
     Check("samples_in_space", lambda s: check_samples_in_space(s.model, s.c)),
+    Check("pictures", lambda s: check_pictures(s.model, *s.few(4))),
     Check("rejects_bad_input", lambda s: check_rejects_bad_input(s.model, *s.few(4))),
     Check("conditional", lambda s: check_conditional(s.model, *s.few(64))),
     Check("train_and_eval", lambda s: check_train_and_eval(s.model, *s.few(32))),
