@@ -94,8 +94,10 @@ def test_guided_samples_follow_the_guided_conditionals(guidable):
     counts = torch.bincount((drawn.flatten(1).long() * 3 ** torch.arange(3, -1, -1)).sum(1), minlength=81)
     expected = n * logs.exp()
     big = expected >= 5
-    observed = torch.cat([counts[big], counts[~big].sum().view(1)])
-    want = torch.cat([expected[big], expected[~big].sum().view(1)])
+    observed, want = counts[big], expected[big]
+    if not big.all():  # what is rare is one cell
+        observed = torch.cat([observed, counts[~big].sum().view(1)])
+        want = torch.cat([want, expected[~big].sum().view(1)])
     assert stats.chisquare(observed.numpy(), want.numpy(), sum_check=False).pvalue > 1e-4
 
 

@@ -8,13 +8,18 @@ https://arxiv.org/abs/1606.05328.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+from torch import nn
 
 from creo.autoregressive.colours import Chained
 from creo.autoregressive.made import Coding, TableName, coding_name, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.gated import GatedStack
-from creo.spaces import Space
+from creo.spaces import Ordinal, Space
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Size(NamedTuple):
@@ -36,12 +41,68 @@ SIZES = {
 SizeName = Literal["auto", "tiny", "digits", "small", "base"]
 
 
-def size_of(space: Space, name: SizeName) -> Size:
-    """A named size; `auto` goes by the number of pixels: tiny up to 36, digits up to 144, else small."""
+def size_of(
+    space: Space,
+    name: SizeName,
+    *,
+    width: int = 0,
+    layers: int = 0,
+    first: int | None = None,
+    dropout: float | None = None,
+    widen: int = 1,
+) -> Size:
+    """A named size with what was said otherwise.
+
+    Args:
+        space: Ordinal images.
+        name: `auto` goes by the number of pixels: tiny up to 36, digits up to 144, else small.
+        width, layers: 0: those of the size, the width times `widen`.
+        first, dropout: None: those of the size.
+        widen: what the network needs more channels by.
+    """
     if name == "auto":
-        _, height, width = grid(space)
-        name = "tiny" if height * width <= 36 else "digits" if height * width <= 144 else "small"
-    return SIZES[name]
+        _, height, columns = grid(space)
+        name = "tiny" if height * columns <= 36 else "digits" if height * columns <= 144 else "small"
+    size = SIZES[name]
+    return Size(
+        width or widen * size.width,
+        layers or size.layers,
+        size.first if first is None else first,
+        size.dropout if dropout is None else dropout,
+    )
+
+
+def stack_of(
+    network: Callable[..., Net],
+    space: Ordinal,
+    condition: Space | None,
+    coding: Coding,
+    size: Size,
+    kernel: int,
+    **options: Any,
+) -> Net:
+    """A causal network of a size for the images of a space.
+
+    Args:
+        network: its class.
+        space, condition: of the model.
+        coding: how the network sees a value.
+        size: of the network.
+        kernel: side of its convolutions but the first.
+        **options: what this class of network takes besides.
+    """
+    channels, height, columns = grid(space)
+    return network(
+        channels * coding.size,
+        (height, columns),
+        width=size.width,
+        layers=size.layers,
+        kernel=kernel,
+        first=size.first,
+        context=0 if condition is None else size.width,
+        dropout=size.dropout,
+        **options,
+    )
 
 
 class GatedPixelCNN(PixelModel):
@@ -79,21 +140,9 @@ class GatedPixelCNN(PixelModel):
             drop: share of training images whose condition is hidden, for classifier-free guidance.
         """
         space = images(space)
-        channels, height, columns = grid(space)
-        of_size = size_of(space, size)
-        width, layers = width or of_size.width, layers or of_size.layers
-        dropout = of_size.dropout if dropout is None else dropout
+        of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout)
         table = table_head(space, head, components)
         coding = Coding(coding_name(space, "auto"), table.levels)
-        network = GatedStack(
-            channels * coding.size,
-            (height, columns),
-            width=width,
-            layers=layers,
-            kernel=kernel,
-            first=first or of_size.first,
-            context=0 if condition is None else width,
-            dropout=dropout,
-        )
-        colours = Chained(width, channels, coding, table, dropout=dropout)
-        return cls(space, network, coding, colours, condition=condition, width=width, drop=drop)
+        network = stack_of(GatedStack, space, condition, coding, of_size, kernel)
+        colours = Chained(of_size.width, grid(space)[0], coding, table, dropout=of_size.dropout)
+        return cls(space, network, coding, colours, condition=condition, width=of_size.width, drop=drop)

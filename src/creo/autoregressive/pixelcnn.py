@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Self
 
 from creo.autoregressive.colours import Chained
-from creo.autoregressive.gated_pixelcnn import SizeName, size_of
+from creo.autoregressive.gated_pixelcnn import SizeName, size_of, stack_of
 from creo.autoregressive.made import Coding, TableName, coding_name, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.masked_conv import MaskedConvNet
@@ -53,21 +53,9 @@ class PixelCNN(PixelModel):
             drop: share of training images whose condition is hidden, for classifier-free guidance.
         """
         space = images(space)
-        channels, height, columns = grid(space)
-        of_size = size_of(space, size)
-        width, layers = width or 2 * of_size.width, layers or of_size.layers
-        dropout = of_size.dropout if dropout is None else dropout
+        of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout, widen=2)
         table = table_head(space, head, components)
         coding = Coding(coding_name(space, "auto"), table.levels)
-        network = MaskedConvNet(
-            channels * coding.size,
-            (height, columns),
-            width=width,
-            layers=layers,
-            kernel=kernel,
-            first=first or of_size.first,
-            context=0 if condition is None else width,
-            dropout=dropout,
-        )
-        colours = Chained(width, channels, coding, table, dropout=dropout)
-        return cls(space, network, coding, colours, condition=condition, width=width, drop=drop)
+        network = stack_of(MaskedConvNet, space, condition, coding, of_size, kernel)
+        colours = Chained(of_size.width, grid(space)[0], coding, table, dropout=of_size.dropout)
+        return cls(space, network, coding, colours, condition=condition, width=of_size.width, drop=drop)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from creo.autoregressive.colours import Colours
-from creo.autoregressive.gated_pixelcnn import SizeName, size_of
+from creo.autoregressive.gated_pixelcnn import SizeName, size_of, stack_of
 from creo.autoregressive.made import Coding, coding_name
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.distributions.coupled_logistic import CoupledLogistics
@@ -76,21 +76,8 @@ class PixelCNNpp(PixelModel):
             drop: share of training images whose condition is hidden, for classifier-free guidance.
         """
         space = images(space)
-        channels, height, columns = grid(space)
-        of_size = size_of(space, size)
-        width, layers = width or of_size.width, layers or of_size.layers
-        dropout = of_size.dropout if dropout is None else dropout
+        of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout)
         coding = Coding(coding_name(space, "auto"), space.levels)
-        network = GatedStack(
-            channels * coding.size,
-            (height, columns),
-            width=width,
-            layers=layers,
-            kernel=kernel,
-            first=first or of_size.first,
-            context=0 if condition is None else width,
-            shortcuts=True,
-            dropout=dropout,
-        )
-        colours = CoupledColours(width, CoupledLogistics(space.levels, channels, components))
-        return cls(space, network, coding, colours, condition=condition, width=width, drop=drop)
+        network = stack_of(GatedStack, space, condition, coding, of_size, kernel, shortcuts=True)
+        colours = CoupledColours(of_size.width, CoupledLogistics(space.levels, grid(space)[0], components))
+        return cls(space, network, coding, colours, condition=condition, width=of_size.width, drop=drop)
