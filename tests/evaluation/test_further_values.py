@@ -7,7 +7,7 @@ import torch
 
 from creo.data import load_data
 from creo.errors import DataError
-from creo.evaluation.evaluation import reference_of
+from creo.evaluation.judging import reference_of
 from creo.evaluation.likelihood import likelihood_values
 from creo.evaluation.modes import mode_values
 from creo.evaluation.score import classifier_score

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from creo.evaluation.evaluation import reference_of
+from creo.evaluation.judging import reference_of
 from creo.evaluation.memorisation import memorisation, nearest
 from creo.model import seeded
 

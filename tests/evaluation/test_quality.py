@@ -7,7 +7,7 @@ import torch
 
 from creo.divergences.kernels import Gaussian
 from creo.divergences.mmd import mmd2
-from creo.evaluation.evaluation import reference_of
+from creo.evaluation.judging import reference_of
 from creo.evaluation.multiscale import mmd2_error, witness
 from creo.model import seeded
 from creo.spaces import Continuous

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from creo.evaluation.comparison import Comparison
-    from creo.evaluation.evaluation import (
-        Evaluation,
+    from creo.evaluation.evaluation import Evaluation
+    from creo.evaluation.judging import (
         draw,
         evaluate,
         evaluate_samples,
@@ -32,12 +32,12 @@ _HOME = {
     "Value": "value",
     "compare": "side_by_side",
     "comparison_report": "report",
-    "draw": "evaluation",
-    "evaluate": "evaluation",
-    "evaluate_samples": "evaluation",
-    "reference_of": "evaluation",
+    "draw": "judging",
+    "evaluate": "judging",
+    "evaluate_samples": "judging",
+    "reference_of": "judging",
     "run_report": "single_run",
-    "sample_values": "evaluation",
+    "sample_values": "judging",
 }
 
 __all__ = [

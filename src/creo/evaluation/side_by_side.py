@@ -25,7 +25,8 @@ from creo.data import load_data
 from creo.data.dataset import Data
 from creo.errors import CreoError, OptionError, RunError
 from creo.evaluation.comparison import Comparison, Entry
-from creo.evaluation.evaluation import SAMPLES, Evaluation, evaluate, reference_of
+from creo.evaluation.evaluation import Evaluation
+from creo.evaluation.judging import SAMPLES, evaluate, reference_of
 from creo.evaluation.machine import command, machine
 from creo.evaluation.quality import Reference
 from creo.model import GenerativeModel, seeded

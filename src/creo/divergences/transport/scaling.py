@@ -1,6 +1,6 @@
 r"""The scaling loop: alternating projections onto the two marginals, for a whole batch of problems.
 
-In units of epsilon, write M = C / eps, F = f / eps, G = g / eps. The plan of a pair of potentials is
+In the units and with the steps of `problems.py`, the plan of a pair of potentials is
 
     P_ij = a_i b_j exp(F_i + G_j - M_ij),
 
@@ -38,12 +38,13 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from creo.divergences.transport.problems import Problems
 
 _SEGMENTS = (5, 5, 5, 10)  # steps between two looks at the error: the first ones, then all others
 _ROUNDED = 1e-3  # error below which a problem that gains less than _COARSE a step may be held up by rounding
@@ -56,124 +57,6 @@ _LEAST = 0.1  # share of its plain value that a relaxed scaling keeps at least, 
 _RANGE = 0.42  # share of the exponent range that log u and log v may each use
 _CROWDED = 0.7  # share of the held problems that must be unconverged, or the plans are copied together
 _COARSE = 5e-7  # error that float32 products can be trusted to show; below, they are taken in full precision
-
-
-@dataclass(frozen=True)
-class Marginal:
-    """One side of a batch of problems: how the plan's mass at each atom is to be corrected.
-
-    Args:
-        weight: the weights (B, n), where atoms without mass count as 1 so that they keep their scaling.
-        log_weight: their logarithms (B, n), minus infinity for atoms without mass.
-        null: 1.0 for atoms without mass, else 0.0, (B, n); None if there are none.
-        damping: lam = rho / (rho + eps), (B, 1); None if the marginal is to be met exactly.
-    """
-
-    weight: Tensor
-    log_weight: Tensor
-    null: Tensor | None
-    damping: Tensor | None
-
-    @classmethod
-    def of(cls, weight: Tensor, damping: Tensor | None) -> Marginal:
-        """The marginal of nonnegative weights (B, n)."""
-        null = (weight == 0).to(weight.dtype)
-        if not null.any():
-            return cls(weight, weight.log(), None, damping)
-        positive = weight + null
-        return cls(positive, positive.log().masked_fill(null.bool(), -torch.inf), null, damping)
-
-    def take(self, index: Tensor | slice) -> Marginal:
-        """The same side of the problems at `index`."""
-        return self._each(lambda part: part[index])
-
-    def to(self, dtype: torch.dtype) -> Marginal:
-        """The same side in another precision."""
-        return self._each(lambda part: part.to(dtype))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Marginal:
-        null, damping = (part if part is None else change(part) for part in (self.null, self.damping))
-        return Marginal(change(self.weight), change(self.log_weight), null, damping)
-
-    def filled(self, mass: Tensor) -> Tensor:
-        """The mass per unit of scaling, where atoms without mass have 1."""
-        return mass if self.null is None else mass + self.null
-
-    def target(self, mass: Tensor, potential: Tensor) -> Tensor:
-        """The scaling (B, n) that a plain step chooses, given the plan's `mass` at scaling 1 and `potential`."""
-        exact = self.weight / mass
-        if self.damping is None:
-            return exact
-        return exact**self.damping * ((self.damping - 1) * potential).exp()
-
-    def residual(self, mass: Tensor, potential: Tensor, scaling: Tensor | float = 1.0) -> Tensor:
-        """Mass (B,) that one more plain step would move; for a balanced problem the L1 error of the marginal."""
-        return (mass * (self.target(mass, potential) - scaling)).abs().sum(-1)
-
-    def potential(self, log_mass: Tensor) -> Tensor:
-        """The potential after a plain step, from the log of mass per weight that the plan has at potential 0."""
-        return -log_mass if self.damping is None else -self.damping * log_mass
-
-    def live(self, potential: Tensor) -> Tensor:
-        """The potential with 0 at the atoms without mass, which keeps them out of the way while iterating."""
-        return potential if self.null is None else potential.masked_fill(self.null.bool(), 0.0)
-
-
-@dataclass(frozen=True)
-class Problems:
-    """A batch of problems in units of epsilon: costs M (B, n, m) and the two sides."""
-
-    cost: Tensor
-    rows: Marginal
-    columns: Marginal
-
-    def take(self, index: Tensor | slice) -> Problems:
-        """The problems at `index`."""
-        return Problems(self.cost[index], self.rows.take(index), self.columns.take(index))
-
-    def plan(self, f: Tensor, g: Tensor, work: Tensor | None = None) -> Tensor:
-        """P (B, n, m) of potentials F (B, n) and G (B, m), written into `work` if given."""
-        left = torch.sub((f + self.rows.log_weight).unsqueeze(-1), self.cost, out=work)
-        return left.add_((g + self.columns.log_weight).unsqueeze(-2)).exp_()
-
-    def update_rows(self, g: Tensor) -> Tensor:
-        """The plain log-domain step F <- F(G)."""
-        return self.rows.potential(
-            torch.logsumexp((g + self.columns.log_weight).unsqueeze(-2) - self.cost, -1)
-        )
-
-    def update_columns(self, f: Tensor) -> Tensor:
-        """The plain log-domain step G <- G(F)."""
-        return self.columns.potential(
-            torch.logsumexp((f + self.rows.log_weight).unsqueeze(-1) - self.cost, -2)
-        )
-
-    def residual(self, plan: Tensor, f: Tensor, g: Tensor) -> Tensor:
-        """Mass (B,) that a further step on either side would move: the summed L1 errors of the marginals."""
-        rows = self.rows.residual(self.rows.filled(plan.sum(-1)), f)
-        return rows + self.columns.residual(self.columns.filled(plan.sum(-2)), g)
-
-    def start(self, work: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Potentials at which max_j (F + G - M)_ij = 0 = max_i (F + G - M)_ij, so that no row or column is lost."""
-        f = self.cost.amin(-1)
-        return f, torch.sub(self.cost, f.unsqueeze(-1), out=work).amin(-2)
-
-    def finish(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """The potentials with those of the atoms without mass put in."""
-        if self.rows.null is not None:
-            f = torch.where(self.rows.null.bool(), self.update_rows(g), f)
-        if self.columns.null is not None:
-            g = torch.where(self.columns.null.bool(), self.update_columns(f), g)
-        return f, g
-
-    def log_steps(
-        self, f: Tensor, g: Tensor, omega: Tensor | float, steps: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`steps` steps in the log domain: potentials and error."""
-        for _ in range(steps):
-            f = f + omega * (self.rows.live(self.update_rows(g)) - f)
-            g = g + omega * (self.columns.live(self.update_columns(f)) - g)
-        return f, g, self.residual(self.plan(f, g), f, g)
 
 
 class _Absorbed:

@@ -39,7 +39,8 @@ import torch
 from torch import Tensor
 
 from creo.divergences.transport.problem import Transport, check_cost, check_same_mass, check_weights, envelope
-from creo.divergences.transport.scaling import Marginal, Problems, Scaling, solve, unroll
+from creo.divergences.transport.problems import Marginal, Problems
+from creo.divergences.transport.scaling import Scaling, solve, unroll
 from creo.errors import OptionError, suggestion
 
 _METHODS = ("products", "log")
