@@ -9,13 +9,18 @@ that the network starts as the zero map. Sizes are halved rounding up and double
 Attention has one head: at a few hundred pixels, many narrow heads cost several times as much and a fused kernel's
 backward pass is slower than the plain product, which is therefore used up to `PLAIN` pixels.
 
+In training on a processor that multiplies bfloat16 itself, convolutions and products compute in it (weights, their
+gradients and statistics stay float32); in evaluation mode the network is float32, so that samplers and likelihoods do
+not see rounding. `precision` says otherwise.
+
 Sources: Ronneberger, Fischer, Brox 2015, https://arxiv.org/abs/1505.04597; Ho, Jain, Abbeel 2020,
 https://arxiv.org/abs/2006.11239; scale and shift: Dhariwal, Nichol 2021, https://arxiv.org/abs/2105.05233.
 """
 
 from __future__ import annotations
 
-import math
+import functools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +28,21 @@ from torch import Tensor, nn
 
 from creo.errors import OptionError
 from creo.nn.conv import scales
+from creo.nn.group_norm import Norm
 from creo.nn.time import TimeEmbedding
 
 #: Number of pixels up to which attention is a plain softmax of products.
 PLAIN = 1024
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@functools.cache
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a kind of device has instructions that multiply bfloat16 numbers (emulation would be slower)."""
+    known = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
@@ -49,7 +61,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.norm, self.qkv = Norm(channels, silu=False), nn.Conv2d(channels, 3 * channels, 1)
         self.out = _zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, h: Tensor) -> Tensor:
@@ -79,18 +91,17 @@ class Block(nn.Module):
         self, inputs: int, outputs: int, *, context: int, attend: bool = False, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm1, self.conv1 = Norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
         self.modulate = nn.Linear(context, 2 * outputs)
-        self.norm2, self.conv2 = _norm(outputs), _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.norm2, self.conv2 = Norm(outputs), _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.attention = Attention(outputs) if attend else nn.Identity()
         self.dropout = dropout
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """(B, inputs, H, W) and context vectors (B, context) to (B, outputs, H, W)."""
-        scale, shift = self.modulate(e)[:, :, None, None].chunk(2, 1)
-        y = self.norm2(self.conv1(F.silu(self.norm1(h)))) * (1 + scale) + shift
-        y = self.conv2(F.dropout(F.silu(y), self.dropout, self.training))
+        y = self.norm2(self.conv1(self.norm1(h)), self.modulate(e))
+        y = self.conv2(F.dropout(y, self.dropout, self.training))
         return self.attention(self.skip(h) + y)
 
 
@@ -102,10 +113,12 @@ class UNet(nn.Module):
         channels: at full size.
         multipliers: of the channels at each halving, the last one repeated.
         blocks: per size, going down (going up has one more, for the skip of the way in).
-        attend: largest side at which blocks attend; 0 for never.
+        attend: largest side at which blocks attend, 0 for never, or a tuple of the very sides. The middle attends if
+            any block does.
         smallest: sizes are halved until the shorter side is at most this.
         context: size of a condition's embedding; 0 for none.
         dropout: probability of dropping an activation in training.
+        precision: of products in training: float32, bfloat16, or auto (see above).
         channels_last: lay images out channels last, which convolutions on most CPUs and GPUs prefer.
 
     Raises:
@@ -119,52 +132,63 @@ class UNet(nn.Module):
         channels: int = 32,
         multipliers: tuple[int, ...] = (1, 2, 2),
         blocks: int = 1,
-        attend: int = 16,
+        attend: int | tuple[int, ...] = 16,
         smallest: int = 8,
         context: int = 0,
         dropout: float = 0.0,
+        precision: Precision = "auto",
         channels_last: bool = True,
     ) -> None:
         super().__init__()
         if len(shape) != 3:
             raise OptionError(f"a U-Net needs images (C, H, W); received shape {shape}")
         self.sizes, self.layout = scales(shape[1], shape[2], smallest=smallest), channels_last
+        self.precision: Precision = precision
         widths = [channels * multipliers[min(i, len(multipliers) - 1)] for i in range(len(self.sizes))]
-        attends = [min(size) <= attend for size in self.sizes]
+        sides = attend if isinstance(attend, tuple) else range(1, attend + 1)
+        attends = [min(size) in sides for size in self.sizes]
         width = 4 * channels
         self.time = TimeEmbedding(width, context=context)
 
-        def block(a: int, b: int, level: int) -> Block:
-            return Block(a, b, context=width, attend=attends[level], dropout=dropout)
+        def block(a: int, b: int, attend: bool) -> Block:
+            return Block(a, b, context=width, attend=attend, dropout=dropout)
 
         self.start = nn.Conv2d(shape[0], channels, 3, padding=1)
         self.down, self.shrink, kept, now = nn.ModuleList(), nn.ModuleList(), [channels], channels
         for level, wide in enumerate(widths):
             self.down.append(
-                nn.ModuleList(block(now if i == 0 else wide, wide, level) for i in range(blocks))
+                nn.ModuleList(block(now if i == 0 else wide, wide, attends[level]) for i in range(blocks))
             )
             kept += [wide] * blocks
             now = wide
             if level + 1 < len(widths):
                 self.shrink.append(nn.Conv2d(now, now, 3, stride=2, padding=1))
                 kept.append(now)
-        self.middle = block(now, now, len(widths) - 1)
+        self.middle = block(now, now, any(attends))
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for level in reversed(range(len(widths))):
             row = nn.ModuleList()
             for _ in range(blocks + 1):
-                row.append(block(now + kept.pop(), widths[level], level))
+                row.append(block(now + kept.pop(), widths[level], attends[level]))
                 now = widths[level]
             self.up.append(row)
             if level:
                 self.grow.append(nn.Conv2d(now, now, 3, padding=1))
-        self.norm, self.out = _norm(now), _zero(nn.Conv2d(now, shape[0], 3, padding=1))
+        self.norm, self.out = Norm(now), _zero(nn.Conv2d(now, shape[0], 3, padding=1))
         if channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, u: Tensor, e: Tensor | None = None) -> Tensor:
         """(B, C, H, W) of noisy images x, noise levels u (B,) and a condition's embedding (B, context)."""
-        context = self.time(u, e)
+        half = self.precision == "bfloat16" or (
+            self.precision == "auto" and multiplies_bfloat16(x.device.type)
+        )
+        if not (half and self.training):
+            return self._forward(x, self.time(u, e))
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self._forward(x, self.time(u, e)).to(x.dtype)
+
+    def _forward(self, x: Tensor, context: Tensor) -> Tensor:
         h = self.start(x.contiguous(memory_format=torch.channels_last) if self.layout else x)
         kept = [h]
         for level, row in enumerate(self.down):
@@ -180,4 +204,4 @@ class UNet(nn.Module):
                 h = block(torch.cat([h, kept.pop()], 1), context)
             if level < len(self.grow):
                 h = self.grow[level](F.interpolate(h, size=self.sizes[-2 - level], mode="nearest"))
-        return self.out(F.silu(self.norm(h)))
+        return self.out(self.norm(h))
