@@ -58,4 +58,4 @@ def test_an_unknown_picture_lists_those_there_are(creo, planar) -> None:
     said = creo("plot", str(planar), "--picture densty")
     assert said.status == 2
     assert "did you mean 'density'" in said.err
-    assert "this run has samples, density, training" in said.err
+    assert "known: samples, density, training" in creo("plot", str(planar), "--picture x").err

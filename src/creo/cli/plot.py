@@ -45,9 +45,7 @@ def plot(
     pictures = pictures_of(model, x, c) | {"training": lambda: training_curve(folder.rows())}
     for name in picture:
         if name not in pictures:
-            raise OptionError(
-                f"no picture {name!r}{suggestion(name, pictures)}; this run has {', '.join(pictures)}"
-            )
+            raise OptionError(f"this run has no picture {name!r}{suggestion(name, pictures)}")
     where = Path(out) if out is not None else folder.path / "plots"
     where.mkdir(parents=True, exist_ok=True)
     for name in picture or pictures:

@@ -202,7 +202,9 @@ def frechet_infinity(
 ) -> Extrapolated:
     """FD at n -> infinity: the intercept of a line through FD(n) against 1/n.
 
-    The reference's own finite size is not corrected: use one much larger than x.
+    The reference's own finite size is not corrected: use one much larger than x. The subsets share rows, so the
+    standard error is of the line's intercept, not of x's own sampling: at equal distributions (simulated, 8 and 32
+    features) the value's true deviation is about 1.2 times as large.
 
     Args:
         x: (n, d) features.

@@ -1,6 +1,6 @@
 r"""The scaling loop: alternating projections onto the two marginals, for a whole batch of problems.
 
-In the units and with the steps of `problems.py`, the plan of a pair of potentials is
+In the units and with the steps of `entropic.py`, the plan of a pair of potentials is
 
     P_ij = a_i b_j exp(F_i + G_j - M_ij),
 
@@ -44,9 +44,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from creo.divergences.transport.problems import Problems
+from creo.divergences.transport.entropic import Problems
 
-_SEGMENTS = (5, 5, 5, 10)  # steps between two looks at the error: the first ones, then all others
+_SEGMENTS = (5, 5, 5, 5, 10)  # steps between two looks at the error: the first ones, then all others
 _ROUNDED = 1e-3  # error below which a problem that gains less than _COARSE a step may be held up by rounding
 _BOLDEST = 1.95  # omega stays below: at 2 the iteration no longer contracts
 _LOCAL = 0.3  # error below which the contraction is taken to be linear, so that omega may grow
@@ -72,7 +72,7 @@ class _Absorbed:
         """Form the plans anew at (f, g)."""
         part = self.problems if len(self.held) == len(self.problems.cost) else self.problems.take(self.held)
         self.rows, self.columns, self.f, self.g = part.rows.to(self.dtype), part.columns.to(self.dtype), f, g
-        self.plan = part.plan(f, g, self.work[: len(f)]).to(self.dtype)
+        self.plan = part.log_plan(f, g, self.work[: len(f)]).to(self.dtype).exp_()
         self.u, self.v = torch.ones_like(f, dtype=self.dtype), torch.ones_like(g, dtype=self.dtype)
         self.limit = _RANGE * math.log(torch.finfo(self.dtype).max)
 

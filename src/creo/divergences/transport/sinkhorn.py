@@ -38,14 +38,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from creo.divergences.transport.entropic import Marginal, Problems
 from creo.divergences.transport.problem import Transport, check_cost, check_same_mass, check_weights, envelope
-from creo.divergences.transport.problems import Marginal, Problems
 from creo.divergences.transport.scaling import Scaling, solve, unroll
 from creo.errors import OptionError, suggestion
 
 _METHODS = ("products", "log")
 _GRADIENTS = ("envelope", "unrolled")
-_BLOCK = 2**20  # entries of the plans that are iterated together on a CPU: what its cache holds
+_BLOCK = 2**18  # entries of the plans that are iterated together on a CPU: what its cache holds
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _solve_block(
         plan = problems.plan(scaling.f, scaling.g, work)
         f, g = epsilon * scaling.f, epsilon * scaling.g
         value, (slope_a, slope_b) = _dual(plan, a, b, f, g, epsilon, reach)
-        price = torch.einsum("bij,bij->b", plan, cost)
+        price = torch.stack([torch.dot(p, c) for p, c in zip(plan.flatten(1), cost.flatten(1), strict=True)])
     if work is not None:
         value = envelope(value, (plan, cost), (slope_a, a), (slope_b, b))
     with torch.no_grad():
@@ -205,7 +205,7 @@ def _problems(cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, reach: Tensor
     if reach is None:  # equal up to rounding, but the loop needs them equal
         b = b * (a.sum(-1, keepdim=True) / b.sum(-1, keepdim=True)).detach()
     damping = None if reach is None else reach / (reach + epsilon)
-    return Problems(cost / epsilon.unsqueeze(-1), Marginal.of(a, damping), Marginal.of(b, damping))
+    return Problems(cost, 1 / epsilon.unsqueeze(-1), Marginal.of(a, damping), Marginal.of(b, damping))
 
 
 def _scalings(problems: Problems, work: Tensor | None, options: Entropic) -> Scaling:

@@ -88,31 +88,39 @@ class Marginal:
 
 @dataclass(frozen=True)
 class Problems:
-    """A batch of problems in units of epsilon: costs M (B, n, m) and the two sides."""
+    """A batch of problems: costs C (B, n, m), 1 / eps (B, 1, 1), and the two sides; M = C / eps is never held."""
 
     cost: Tensor
+    inverse: Tensor
     rows: Marginal
     columns: Marginal
 
     def take(self, index: Tensor | slice) -> Problems:
         """The problems at `index`."""
-        return Problems(self.cost[index], self.rows.take(index), self.columns.take(index))
+        return Problems(
+            self.cost[index], self.inverse[index], self.rows.take(index), self.columns.take(index)
+        )
 
     def plan(self, f: Tensor, g: Tensor, work: Tensor | None = None) -> Tensor:
         """P (B, n, m) of potentials F (B, n) and G (B, m), written into `work` if given."""
-        left = torch.sub((f + self.rows.log_weight).unsqueeze(-1), self.cost, out=work)
-        return left.add_((g + self.columns.log_weight).unsqueeze(-2)).exp_()
+        return self.log_plan(f, g, work).exp_()
+
+    def log_plan(self, f: Tensor, g: Tensor, work: Tensor | None = None) -> Tensor:
+        """log P (B, n, m) of potentials F (B, n) and G (B, m), written into `work` if given."""
+        rows = (f + self.rows.log_weight).unsqueeze(-1)
+        left = torch.addcmul(rows, self.cost, self.inverse, value=-1, out=work)
+        return left.add_((g + self.columns.log_weight).unsqueeze(-2))
 
     def update_rows(self, g: Tensor) -> Tensor:
         """The plain log-domain step F <- F(G)."""
         return self.rows.potential(
-            torch.logsumexp((g + self.columns.log_weight).unsqueeze(-2) - self.cost, -1)
+            torch.logsumexp((g + self.columns.log_weight).unsqueeze(-2) - self.cost * self.inverse, -1)
         )
 
     def update_columns(self, f: Tensor) -> Tensor:
         """The plain log-domain step G <- G(F)."""
         return self.columns.potential(
-            torch.logsumexp((f + self.rows.log_weight).unsqueeze(-1) - self.cost, -2)
+            torch.logsumexp((f + self.rows.log_weight).unsqueeze(-1) - self.cost * self.inverse, -2)
         )
 
     def residual(self, plan: Tensor, f: Tensor, g: Tensor) -> Tensor:
@@ -122,8 +130,9 @@ class Problems:
 
     def start(self, work: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Potentials at which max_j (F + G - M)_ij = 0 = max_i (F + G - M)_ij, so that no row or column is lost."""
-        f = self.cost.amin(-1)
-        return f, torch.sub(self.cost, f.unsqueeze(-1), out=work).amin(-2)
+        inverse = self.inverse.squeeze(-1)
+        least = self.cost.amin(-1)
+        return least * inverse, torch.sub(self.cost, least.unsqueeze(-1), out=work).amin(-2) * inverse
 
     def finish(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """The potentials with those of the atoms without mass put in."""
