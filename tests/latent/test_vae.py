@@ -82,12 +82,11 @@ def test_the_loss_is_minus_the_elbo_and_its_gap_is_the_kl_to_the_posterior():
     model, marginal = linear_gaussian(posterior_error=error)
     exact_model, _ = linear_gaussian()
     x = marginal.sample((1,))
-    mean, log_std = model.posterior(x)
-    exact_mean, exact_log_std = exact_model.posterior(x)
-    q = torch.distributions.Normal(mean, log_std.exp())
-    gap = torch.distributions.kl_divergence(
-        q, torch.distributions.Normal(exact_mean, exact_log_std.exp())
-    ).sum()
+    q, exact = (
+        torch.distributions.Normal(p.mean, p.log_std.exp())
+        for p in (model.posterior(x), exact_model.posterior(x))
+    )
+    gap = torch.distributions.kl_divergence(q, exact).sum()
     batch = x.expand(20_000, D)
     terms = model.loss(batch)
     spread = model.log_weights(x.expand(2000, D), samples=1).std() / math.sqrt(20_000)

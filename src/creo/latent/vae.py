@@ -1,44 +1,64 @@
-"""Variational autoencoder: Gaussian latent, amortised Gaussian posterior, any likelihood head.
+r"""Variational autoencoder: a latent vector, an amortised posterior, any likelihood head.
 
-    p(z) = N(0, I)
+    p(z)        a prior (`creo.latent.priors`)                         N(0, I) unless said otherwise
     p(x | z, c) = prod_i head(x_i; decoder(z, c)_i)
-    q(z | x, c) = N(mu(x, c), diag sigma^2(x, c))
+    q(z | x, c) a posterior family (`creo.latent.posteriors`) given encoder(x, c)
 
-Training lowers distortion + beta rate, in nats per raw sample,
+Training raises an importance-weighted bound (`creo.latent.bounds`) by a gradient estimator
+(`creo.latent.estimators`). With the ELBO and a closed form of the rate that is: lower distortion + beta rate, in nats
+per raw sample,
 
     distortion = -E_q log p(x | z, c)  (one sample)      rate = KL(q(z | x, c) || p(z))  (closed form)
 
-which is the negative evidence lower bound at beta = 1. `log_prob` is the importance-weighted bound with `samples`
-draws (`creo.latent.bounds`), tighter the more there are. Networks see levels scaled to [-1, 1] and continuous data
-standardised; the head works in raw units, so that no log-determinant is forgotten.
+and the rate may cost otherwise (`creo.latent.rate`). Everything that varies is an argument. `log_prob` is the bound
+with (1, `samples`), tighter the more there are. Networks see levels scaled to [-1, 1] and continuous data standardised;
+the head works in raw units, so that no log-determinant is forgotten.
 
 References:
     Kingma, Welling (2014), https://arxiv.org/abs/1312.6114;
     Rezende, Mohamed, Wierstra (2014), https://arxiv.org/abs/1401.4082;
-    Higgins et al. (2017), beta-VAE, https://openreview.net/forum?id=Sy2fzU9gl;
+    Burda, Grosse, Salakhutdinov (2016), https://arxiv.org/abs/1509.00519;
     Alemi et al. (2018), rate and distortion, https://arxiv.org/abs/1711.00464.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 
-from creo.distributions.gaussian import diagonal_log_prob
 from creo.distributions.heads import Head, HeadName, head_for
 from creo.errors import OptionError, SpaceError
-from creo.latent.bounds import iwae_in_chunks, kl_to_standard_normal
+from creo.latent.bounds import Bound, BoundName, bound_for, iwae_with_error
+from creo.latent.estimators import EstimatorName, Objective, estimator_for
+from creo.latent.likelihood import log_likelihood
+from creo.latent.networks import Activation, encoder_decoder
+from creo.latent.posteriors import Diagonals, Family, Posterior, posterior_for
+from creo.latent.priors import Prior, Standard, prior_for
+from creo.latent.rate import RateCost
 from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
-from creo.nn.shaped import NetworkName, reader, writer
+from creo.nn.shaped import NetworkName
 from creo.spaces import Continuous, Ordinal, Space
 
-#: How many head parameters `log_prob` holds in memory at a time (8 million float32 are 32 MiB).
-CHUNK_NUMBERS = 2**23
-#: The posterior's log standard deviation stays within this, so that no sample, however far out, overflows.
-LOG_STD_LIMIT = 10.0
+if TYPE_CHECKING:
+    pass
+
+#: How many head parameters `log_prob` holds in memory at a time (a million float32 are 4 MiB, and stay in cache).
+CHUNK_NUMBERS = 2**20
+#: Variance of a posterior mean over data above which a latent entry counts as active (Burda et al., section 5.2).
+ACTIVE = 0.01
+
+
+class Encoding:
+    """Scaled data (and a context) to posteriors: an encoder network and the family that reads its outputs."""
+
+    def __init__(self, encoder: nn.Module, family: Family) -> None:
+        self.encoder, self.family = encoder, family
+
+    def __call__(self, x: Tensor, e: Tensor | None = None) -> Posterior:
+        return self.family(_wide(self.encoder(x, e)))
 
 
 class VAE(GenerativeModel):
@@ -46,17 +66,25 @@ class VAE(GenerativeModel):
 
     Args:
         space: what one sample is.
-        encoder: (scaled x (B, *shape), context or None) to (B, 2 * latent): mean and log deviation of q.
+        encoder: (scaled x (B, *shape), context or None) to (B, family.size).
         decoder: (z (B, latent), context or None) to head parameters (B, *shape, head.size).
         head: the distribution of every variable given its parameters.
         latent: dimensions of z.
-        beta: weight of the rate in the loss; `log_prob` does not depend on it.
+        family: of posteriors; None: diagonal.
+        prior: None: standard normal.
+        bound: what training raises; None: the ELBO.
+        estimator: of its gradient; auto is analytic (the rate in closed form) for the ELBO where there is one, and
+            pathwise elsewhere.
+        keep: samples that are back-propagated, drawn by weight; 0: all.
+        cost: of the rate, or its weight beta; `log_prob` does not depend on it.
         samples: draws per sample in `log_prob`, where nothing else is said.
         condition: what it is conditioned on, or None.
         embedding: maps raw conditions to the networks' context vectors; None if unconditional.
     """
 
     likelihood = Likelihood.BOUND
+    #: training steps seen: what warm-up and capacity go by
+    steps: Tensor
 
     def __init__(
         self,
@@ -66,19 +94,42 @@ class VAE(GenerativeModel):
         head: Head,
         *,
         latent: int,
-        beta: float = 1.0,
+        family: Family | None = None,
+        prior: Prior | None = None,
+        bound: Bound | None = None,
+        estimator: EstimatorName = "auto",
+        keep: int = 0,
+        cost: RateCost | float = 1.0,
         samples: int = 128,
         condition: Space | None = None,
         embedding: ConditionEmbedding | None = None,
     ) -> None:
         super().__init__(space, condition)
-        if beta < 0 or samples < 1:
-            raise OptionError(
-                f"beta must be at least 0 and samples at least 1; received beta={beta}, samples={samples}"
-            )
+        if samples < 1:
+            raise OptionError(f"log_prob takes at least 1 sample; received samples={samples}")
         self.encoder, self.decoder, self.head, self.embedding = encoder, decoder, head, embedding
-        self.latent, self.beta, self.samples = latent, beta, samples
+        self.family = Diagonals(latent) if family is None else family
+        self.prior = Standard(latent) if prior is None else prior
+        self.latent, self.samples = latent, samples
+        self.cost = cost if isinstance(cost, RateCost) else RateCost(cost)
+        self.bound = Bound() if bound is None else bound
+        self.analytic = self._is_analytic(estimator)
+        gradient = "pathwise" if estimator in ("auto", "analytic") else estimator
+        self.objective = Objective(self.bound, estimator_for(gradient), keep)
+        self.encoding = Encoding(self.encoder, self.family)
         self.likelihood_note = f"importance-weighted bound, {samples} samples"
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def _is_analytic(self, estimator: EstimatorName) -> bool:
+        """Whether the rate is a closed form, which needs the ELBO, and a pair q, p that has one."""
+        zeros = torch.zeros(1, self.family.size)
+        able = self.bound == Bound(self.bound.m) and self.prior.rate(self.family(zeros)) is not None
+        if not able and (estimator == "analytic" or self.cost.shapes):
+            what = "estimator='analytic'" if estimator == "analytic" else "free_bits and capacity"
+            raise OptionError(
+                f"{what} needs bound='elbo', prior='standard' and posterior='diagonal' or 'full': a rate in closed form"
+            )
+        return able and estimator in ("auto", "analytic")
 
     @classmethod
     def for_space(
@@ -91,10 +142,25 @@ class VAE(GenerativeModel):
         layers: int = 2,
         network: NetworkName = "auto",
         channels: int = 32,
+        activation: Activation = "silu",
+        residual: bool = True,
         head: HeadName = "auto",
         components: int = 3,
         std: float = 0.0,
+        bound: BoundName = "elbo",
+        m: int = 0,
+        k: int = 0,
+        elbo_share: float = 0.5,
+        estimator: EstimatorName = "auto",
+        keep: int = 0,
+        prior: str = "standard",
+        prior_components: int = 32,
+        posterior: str = "diagonal",
         beta: float = 1.0,
+        beta_warmup: int = 0,
+        free_bits: float = 0.0,
+        capacity: float = 0.0,
+        capacity_steps: int = 0,
         samples: int = 128,
         dropout: float = 0.0,
         width: int = 32,
@@ -109,12 +175,28 @@ class VAE(GenerativeModel):
             layers: hidden layers of each perceptron.
             network: mlp or conv (images only); auto is conv for images of at least 16 x 16.
             channels: channels of the convolutional networks at full size.
+            activation: silu, tanh or relu, of the perceptrons.
+            residual: perceptrons add a layer's input to its output.
             head: distribution of a pixel or variable given z: bernoulli (2 levels), categorical, adjacent (a table
                 by neighbours' log-odds), logistic (discretised, mixture), gaussian (continuous data); auto picks
                 by the space.
             components: logistics in the mixture of the logistic head.
             std: fixed standard deviation of the gaussian head, in raw units; 0 learns it.
-            beta: weight of the rate (KL) in the loss; 1 is the evidence lower bound.
+            bound: what training raises: elbo, iwae, miwae, piwae or ciwae.
+            m: groups of samples whose bounds are averaged; 0 is the bound's own number.
+            k: samples in a group whose weights are averaged; 0 is the bound's own number.
+            elbo_share: weight of the ELBO in ciwae.
+            estimator: of the gradient: analytic (elbo with the rate in closed form), pathwise, stl, dreg or score;
+                auto is analytic where it can be, else pathwise.
+            keep: samples per example that are back-propagated, drawn by weight (faster); 0 is all.
+            prior: standard, mixture, vamp, or a model of vectors with an exact likelihood (maf, nsf, made-mixed, ...).
+            prior_components: components of the mixture, or pseudo-inputs of vamp.
+            posterior: diagonal, full, or an invertible flow (iaf, planar, realnvp, ...).
+            beta: weight of the rate (KL) in the loss; 1 is the bound itself.
+            beta_warmup: training steps over which that weight rises from 0.
+            free_bits: nats of each latent dimension's rate that cost nothing.
+            capacity: nats that the rate is drawn to (with a large beta); 0 is off.
+            capacity_steps: training steps over which the capacity rises from 0.
             samples: draws per sample in log_prob.
             dropout: probability of dropping a hidden unit of the perceptrons in training.
             width: size of the condition's embedding.
@@ -123,19 +205,25 @@ class VAE(GenerativeModel):
             raise SpaceError(f"VAE models Continuous and Ordinal; received {space}")
         of_pixel = head_for(space, head, components=components, std=std or None)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
-        context = 0 if condition is None else width
-        shared: dict[str, Any] = dict(
-            network=network, hidden=(hidden,) * layers, channels=channels, context=context, dropout=dropout
-        )
-        encoder = reader(space.shape, 2 * latent, **shared)
-        decoder = writer(latent, space.shape, of_pixel.size, **shared)
+        family = posterior_for(posterior, latent)
+        encoder, decoder = encoder_decoder(
+            space.shape, family.size, latent, of_pixel.size, network=network, hidden=(hidden,) * layers,
+            channels=channels, context=0 if condition is None else width, dropout=dropout,
+            activation=activation, residual=residual,
+        )  # fmt: skip
+        encode = Encoding(encoder, family) if condition is None else None
         return cls(
             space,
             encoder,
             decoder,
             of_pixel,
             latent=latent,
-            beta=beta,
+            family=family,
+            prior=prior_for(prior, latent, components=prior_components, shape=space.shape, encode=encode),
+            bound=bound_for(bound, m=m, k=k, share=elbo_share),
+            estimator=estimator,
+            keep=keep,
+            cost=RateCost(beta, beta_warmup, free_bits, capacity, capacity_steps),
             samples=samples,
             condition=condition,
             embedding=embedding,
@@ -148,50 +236,61 @@ class VAE(GenerativeModel):
         self.head.initialise(x)
         if self.embedding is not None and c is not None:
             self.embedding.initialise(c)
+        self.prior.initialise(lambda n: self.head.scaled(x[torch.randint(len(x), (n,))], self.dtype))
 
     def _context(self, c: Tensor | None) -> Tensor | None:
         return None if self.embedding is None else self.embedding(c)
 
-    def posterior(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of q(z | x, c), (B, latent) each."""
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> Posterior:
+        """q(z | x, c) of a batch of raw data."""
         self.check_batch(x, c)
-        outputs = self.encoder(self.head.scaled(x, self.dtype), self._context(c))
-        mean, raw = _wide(outputs).chunk(2, -1)
-        return mean, raw.clamp(-LOG_STD_LIMIT, LOG_STD_LIMIT)
+        return self.encoding(self.head.scaled(x, self.dtype), self._context(c))
+
+    def log_likelihood(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """log p(x | z, c) of raw x (B, *shape) under s latents each, z (s, B, latent): (s, B) nats."""
+        return self._log_likelihood(x, z, self._context(c))
 
     def _log_likelihood(self, x: Tensor, z: Tensor, e: Tensor | None) -> Tensor:
-        """log p(x | z, c), (B,) nats."""
-        return self.head.log_prob(self.decoder(z, e), x).flatten(1).sum(1)
+        params = self.decoder(z.flatten(0, 1), None if e is None else e.repeat(len(z), 1))
+        return log_likelihood(self.head, params.unflatten(0, z.shape[:2]), x)
 
     def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
-        """distortion + beta rate, in nats per sample, averaged over the batch."""
-        mean, log_std = self.posterior(x, c)
-        z = mean + log_std.exp() * torch.randn_like(mean)
-        distortion = -self._log_likelihood(x, z, self._context(c)).mean()
-        rate = kl_to_standard_normal(mean, log_std).mean()
-        return Terms(
-            distortion + self.beta * rate,
-            {
-                "nll": (distortion + rate).detach(),
-                "distortion": distortion.detach(),
-                "rate": rate.detach(),
-            },
+        """Minus the bound, or distortion + the cost of the rate; nats per sample, averaged over the batch."""
+        q, e = self.posterior(x, c), self._context(c)
+        if self.training:
+            self.steps += 1
+        terms = self._analytic(x, q, e) if self.analytic else self._sampled(x, q, e)
+        active = (q.mean.detach().var(0, correction=0) > ACTIVE).sum()
+        return Terms(terms.loss, {**terms.parts, "active": active})
+
+    def _step(self) -> int:
+        return int(self.steps) if self.cost.warmup or self.cost.capacity_steps else 0
+
+    def _analytic(self, x: Tensor, q: Posterior, e: Tensor | None) -> Terms:
+        z, _ = q.push(q.noise(self.bound.m))
+        distortion = -self._log_likelihood(x, z, e).mean()
+        rates = self.prior.rate(q).mean(0)  # type: ignore[union-attr]  # `_is_analytic` has asked
+        rate = rates.sum()
+        parts = {"nll": distortion + rate, "distortion": distortion, "rate": rate}
+        loss = distortion + self.cost(rates, self._step())
+        return Terms(loss, {name: value.detach() for name, value in parts.items()})
+
+    def _sampled(self, x: Tensor, q: Posterior, e: Tensor | None) -> Terms:
+        found = self.objective(
+            q,
+            lambda z: (self._log_likelihood(x, z, e), self.prior.log_prob(z)),
+            self.cost.weight(self._step()),
         )
+        nll = -self.bound.value(found.log_w).mean()
+        return Terms(-found.value.mean(), {"nll": nll, "distortion": found.distortion, "rate": found.rate})
 
     def log_weights(self, x: Tensor, c: Tensor | None = None, *, samples: int) -> Tensor:
         """log p(x, z_k | c) - log q(z_k | x, c) for z_k ~ q: (samples, B) nats."""
-        mean, log_std = self.posterior(x, c)
-        return self._log_weights(x, mean, log_std, self._context(c), samples)
+        return self._log_weights(x, self.posterior(x, c), self._context(c), samples)
 
-    def _log_weights(self, x: Tensor, mean: Tensor, log_std: Tensor, e: Tensor | None, k: int) -> Tensor:
-        z = mean + log_std.exp() * torch.randn(k, *mean.shape, dtype=mean.dtype, device=mean.device)
-        likelihood = self._log_likelihood(
-            x.repeat(k, *(1 for _ in self.space.shape)),
-            z.flatten(0, 1),
-            None if e is None else e.repeat(k, 1),
-        )
-        log_prior = diagonal_log_prob(z, torch.zeros_like(mean), torch.zeros_like(mean))
-        return likelihood.view(k, -1) + log_prior - diagonal_log_prob(z, mean, log_std)
+    def _log_weights(self, x: Tensor, q: Posterior, e: Tensor | None, k: int) -> Tensor:
+        z, log_q = q.push(q.noise(k))
+        return self._log_likelihood(x, z, e) + self.prior.log_prob(z) - log_q
 
     def log_prob(self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None) -> Tensor:
         """Importance-weighted lower bound on log p(x | c), in nats of the raw sample, in bounded memory.
@@ -204,27 +303,31 @@ class VAE(GenerativeModel):
         Returns:
             (B,) nats.
         """
+        return self.log_prob_with_error(x, c, samples=samples)[0]
+
+    def log_prob_with_error(
+        self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The bound of `log_prob`, and the standard error that its own draws give it, (B,) nats each."""
         total = self.samples if samples is None else samples
         if total < 1:
             raise OptionError(f"a bound needs at least 1 sample; received samples={total}")
         self.check_batch(x, c)
         per_sample = self.space.dims * self.head.size
-        rows = max(1, CHUNK_NUMBERS // per_sample)
-        pieces = range(0, len(x), rows)
-        bounds = [
-            self._bound(x[i : i + rows], None if c is None else c[i : i + rows], total, per_sample)
-            for i in pieces
-        ]
-        return torch.cat(bounds) if bounds else x.new_zeros(0, dtype=self.dtype)
+        rows = max(1, min(len(x), CHUNK_NUMBERS // per_sample))
+        pieces = [slice(i, i + rows) for i in range(0, max(len(x), 1), rows)]
+        found = [self._bound(x[i], None if c is None else c[i], total, per_sample) for i in pieces]
+        value, error = (torch.cat(part) for part in zip(*found, strict=True))
+        return value, error
 
-    def _bound(self, x: Tensor, c: Tensor | None, samples: int, per_sample: int) -> Tensor:
-        (mean, log_std), e = self.posterior(x, c), self._context(c)
-        chunk = max(1, CHUNK_NUMBERS // (per_sample * len(x)))
-        return iwae_in_chunks(lambda k: self._log_weights(x, mean, log_std, e, k), samples, chunk)
+    def _bound(self, x: Tensor, c: Tensor | None, samples: int, per_sample: int) -> tuple[Tensor, Tensor]:
+        q, e = self.posterior(x, c), self._context(c)
+        chunk = max(1, CHUNK_NUMBERS // (per_sample * max(len(x), 1)))
+        return iwae_with_error(lambda k: self._log_weights(x, q, e, k), samples, chunk)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Mean of the posterior q(z | x, c), (B, latent)."""
-        return self.posterior(x, c)[0]
+        """Mean of the posterior q(z | x, c) (of a flow posterior, where noise 0 goes), (B, latent)."""
+        return self.posterior(x, c).at_centre()
 
     def decode(self, z: Tensor, c: Tensor | None = None, *, draw: bool = False) -> Tensor:
         """What a latent looks like.
@@ -245,7 +348,7 @@ class VAE(GenerativeModel):
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
         """Draw z from the prior, then x from p(x | z, c)."""
         c = self.expand_condition(n, c)
-        return self.decode(torch.randn(n, self.latent, dtype=self.dtype, device=self.device), c, draw=True)
+        return self.decode(self.prior.sample(n), c, draw=True)
 
 
 def _wide(outputs: Tensor) -> Tensor:
