@@ -3,4 +3,5 @@
 from creo.latent.bounds import importance_weighted_bound as importance_weighted_bound
 from creo.latent.bounds import iwae_in_chunks as iwae_in_chunks
 from creo.latent.bounds import kl_to_standard_normal as kl_to_standard_normal
+from creo.latent.iwae import IWAE as IWAE
 from creo.latent.vae import VAE as VAE
