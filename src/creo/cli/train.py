@@ -19,6 +19,8 @@ from creo.cli.parse import changed, parse
 from creo.errors import CreoError, OptionError
 
 SETTINGS = "creo.training.settings:Settings"
+#: What is learned when nobody says what.
+DATA = "digits"
 #: What may change when a run is resumed.
 _LONGER = ("steps", "minutes", "epochs", "patience")
 
@@ -32,7 +34,8 @@ class Interrupted(CreoError):
 def train(
     model: str,
     *,
-    data: str = "digits",
+    data: str = DATA,
+    on: str | None = None,
     data_dir: str | None = None,
     out: str | None = None,
     conditional: bool = False,
@@ -50,25 +53,53 @@ def train(
         model: one of `creo models`.
         data: one of `creo data`, or a file of your own such as images:FOLDER or table:FILE.csv; with --data.NAME for
             the options of its loader.
+        on: folder of the run of a model with codes (vqvae, ...): train a second stage on the codes of its data.
         data_dir: folder with the publishers' files; default $CREO_DATA.
-        out: folder of the run; default runs/MODEL-DATA-NNN, the next free number.
+        out: folder of the run; default runs/MODEL-DATA-NNN (MODEL-on-RUN-NNN), the next free number.
         conditional: learn p(x | label) instead of p(x).
         progress: show progress on standard error.
         json: print what came out as JSON.
     """
-    where = Path(out) if out else folders.next_free(f"{model}-{folders.short(data)}")
+    name = folders.short(data) if on is None else f"on-{Path(on).resolve().name}"
+    where = Path(out) if out else folders.next_free(f"{model}-{name}")
     folders.check_free(where)
 
     import creo
     from creo.training import make_settings
 
     seed = make_settings(**settings).seed  # complains before data is read
-    loaded = creo.load_data(data, data_dir=data_dir, **data_options)
-    condition = _condition(loaded) if conditional else None
-    with creo.seeded(seed):
-        built = creo.build(model, loaded.space, condition, **model_options)
+    if on is not None:
+        built, loaded = _second_stage(
+            model, on, data, data_dir, data_options, seed, conditional, model_options
+        )
+    else:
+        loaded = creo.load_data(data, data_dir=data_dir, **data_options)
+        condition = _condition(loaded) if conditional else None
+        with creo.seeded(seed):
+            built = creo.build(model, loaded.space, condition, **model_options)
     with resumable(where):
         return _finish(creo.fit(built, loaded, out=where, progress=progress, **settings), where, json)
+
+
+def _second_stage(
+    model: str,
+    on: str,
+    data: str,
+    data_dir: str | None,
+    data_options: dict[str, Any],
+    seed: int,
+    conditional: bool,
+    model_options: dict[str, Any],
+) -> tuple[Any, Any]:
+    """Model and data of a second stage; its data are those of the first, so none may be named."""
+    from creo.model import seeded
+    from creo.training import RunFolder, second_stage
+
+    own = RunFolder(on).config["data"]["spec"]
+    if data_options or data not in (own, DATA):
+        raise OptionError(f"the data of a second stage are those of {on}, {own}: leave out --data")
+    with seeded(seed):
+        return second_stage(model, on, conditional=conditional, data_dir=data_dir, **model_options)
 
 
 def resume(
@@ -164,7 +195,7 @@ def option_groups(args: Sequence[str], *, helps: bool = True) -> dict[str, list[
 
 def data_options(args: Sequence[str], *, helps: bool = True) -> list[Option]:
     """The options of the loader of the data in `args`, spelt `--data.NAME`."""
-    found = options.of_data(_data_in(args) or "digits", helps=helps)
+    found = options.of_data(_data_in(args) or DATA, helps=helps)
     return [replace(o, flag=f"data.{o.name}") for o in found]
 
 

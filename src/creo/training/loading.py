@@ -15,6 +15,7 @@ from creo.spaces import space_from_dict
 from creo.training import checkpoint
 from creo.training.folder import RunFolder
 from creo.training.state import part
+from creo.training.two_stage import TwoStage, first_of
 
 
 def load(
@@ -24,7 +25,7 @@ def load(
     model: GenerativeModel | None = None,
     device: str = "cpu",
 ) -> GenerativeModel:
-    """The model of a run, in evaluation mode.
+    """The model of a run, in evaluation mode; of a second stage, both stages together.
 
     Args:
         path: the run's folder.
@@ -48,7 +49,8 @@ def load(
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise RunError(f"{folder.path} does not fit the model: {str(error).splitlines()[0]}") from None
-    return model.to(device).eval()
+    first = first_of(folder)
+    return (model if first is None else TwoStage(first, model)).to(device).eval()
 
 
 def rebuild(folder: RunFolder) -> GenerativeModel:

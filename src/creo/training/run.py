@@ -28,6 +28,7 @@ from creo.training.settings import DEFAULT_STEPS, Settings
 from creo.training.state import tensors_of
 from creo.training.team import Team, assemble
 from creo.training.trainer import Trainer
+from creo.training.two_stage import Codes, training_data, whole
 
 #: Models with fewer parameters than this train faster on one thread than on several.
 ONE_THREAD = 300_000
@@ -38,7 +39,8 @@ class Run:
     """A finished (or interrupted) training run.
 
     Args:
-        model: with the weights that were best on validation, or the last ones where nothing can be validated.
+        model: with the weights that were best on validation, or the last ones where nothing can be validated; of a
+            second stage, both stages together.
         path: the run's folder, or None.
         history: the rows of metrics.jsonl.
         steps: rounds played.
@@ -77,7 +79,7 @@ def fit(
 
     Args:
         model: trained in place; ends in evaluation mode with the best evaluated weights.
-        data: with the model's space.
+        data: with the model's space; codes of a first stage (`creo.training.codes_of`) make the run a second stage.
         out: folder of the run (must not exist); None keeps everything in memory.
         progress: show a progress bar on standard error.
         **settings: the fields of `creo.training.Settings`: steps, minutes, epochs, seed, batch_size, lr, ...
@@ -143,8 +145,8 @@ def resume(
             f"{folder.path} is finished ({state['step']} steps); give it a larger budget, "
             f"e.g. --steps {2 * state['step'] or DEFAULT_STEPS}, to train on"
         )
-    data = data or reload_data(folder, data_dir)
     model = rebuild(folder)
+    data = training_data(folder, model, data or reload_data(folder, data_dir))
     team = assemble(settings.device)
     settings, defaults = _resolve(settings, model)
     with _environment(settings, team):
@@ -212,7 +214,8 @@ def _new_folder(out: str | os.PathLike[str], trainer: Trainer) -> RunFolder | No
     tensors = tensors_of(trainer)
     if trainer.team.rank != 0:
         return None
-    return RunFolder.create(out, _config(trainer), tensors, trainer.state.to_dict())
+    on = {"on": trainer.data.reference(out)} if isinstance(trainer.data, Codes) else {}
+    return RunFolder.create(out, _config(trainer) | on, tensors, trainer.state.to_dict())
 
 
 def _config(trainer: Trainer) -> dict[str, Any]:
@@ -273,7 +276,7 @@ def _finish(trainer: Trainer) -> Run:
     model.eval()
     path = trainer.folder.path if trainer.folder is not None else None
     return Run(
-        model,
+        whole(model, trainer.data),
         path,
         trainer.history,
         state.step,

@@ -35,6 +35,7 @@ from creo.training.progress import Silent
 from creo.training.settings import Settings
 from creo.training.state import State, restore, tensors_of
 from creo.training.team import Team
+from creo.training.two_stage import whole
 from creo.training.validation import validate
 
 #: At most this many examples are given to `GenerativeModel.initialise` when data does not fit in memory.
@@ -282,7 +283,8 @@ class Trainer:
         self._drawn_at = self.state.step
         if self.folder is not None and self.team.rank == 0:
             with self.ema.applied(), seeded(self.settings.seed):
-                save_picture(self.model, self.data, self.folder.path / "samples", self.state.step)
+                shown = whole(self.model, self.data)
+                save_picture(shown, self.data, self.folder.path / "samples", self.state.step)
 
     def finish(self) -> None:
         """Close the books at the end of the budget: last row, last validation, last picture."""
