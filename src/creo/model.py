@@ -6,7 +6,7 @@ A model of a distribution p(x) or p(x | c) on a `Space` takes and returns raw da
     sample(n, c)    -> (n, *space.shape)
     log_prob(x, c)  -> (B,)       nats of the raw sample; what the number means is `likelihood`
 
-and, where its family has them, the questions of the protocols below (`Encodes`, `Decodes`, `Invertible`,
+and, where its family has them, the questions of the protocols below (`Encodes`, `Decodes`, `Completes`, `Invertible`,
 `Sequential`, `Scores`, `Denoises`, `HasEnergy`). Training is a game of one or more `Player`s; a training loop that
 can play the game can train every model. Randomness comes from torch's global generator, as in
 `torch.distributions`; wrap a call in `seeded(seed)` to fix it.
@@ -264,6 +264,14 @@ class Decodes(Protocol):
 
 
 @runtime_checkable
+class Completes(Protocol):
+    """Models that fill in what is missing."""
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor | None = None) -> Tensor:
+        """Raw data (B, *space.shape), drawn anew where `known` (booleans, of that shape or one sample's) is False."""
+
+
+@runtime_checkable
 class Invertible(Protocol):
     """Flows: `forward` is data to noise, `inverse` noise to data; both return (B,) log|det Jacobian|.
 
@@ -335,6 +343,7 @@ class Sequential(ABC):
 PROTOCOLS: Mapping[str, type] = {
     "encode": Encodes,
     "decode": Decodes,
+    "complete": Completes,
     "inverse": Invertible,
     "step": Sequential,
     "score": Scores,

@@ -167,4 +167,4 @@ def test_the_command_completes_held_out_examples(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "completed.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
     assert main(["complete", "r", "--out", "a.csv"]) == 2
-    assert ".png or .npz; received --out a.csv" in capsys.readouterr().err
+    assert "are saved as .png, .npz; received suffix '.csv' in a.csv" in capsys.readouterr().err

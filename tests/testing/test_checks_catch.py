@@ -47,6 +47,12 @@ class Lookup(GenerativeModel):
         c = self.expand_condition(n, c)
         return self.points[self.logits.softmax(-1)[self.row(n, c)].multinomial(1).squeeze(1)]
 
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, c: Tensor | None = None) -> Tensor:
+        differs = (x.flatten(1)[:, None] != self.points.flatten(1)) & known.flatten(1)[:, None]
+        p = self.logits.softmax(-1)[self.row(len(x), c)].masked_fill(differs.any(-1), 0.0)
+        return self.points[p.multinomial(1).squeeze(1)]
+
 
 class Flow(GenerativeModel):
     """EXACT on Continuous((2,)): z1 = a1 x1 + b1, z2 = (a2 x2 + b2) exp(s) + t with (s, t) = net(z1, c)."""
@@ -408,6 +414,16 @@ class DrawsNothing(Lookup):
         return {"void": lambda: Image.new("RGB", (8, 8), "white")}
 
 
+class PeeksAtTheUnknown(Lookup):
+    def complete(self, x, known, c=None):
+        return x.clone()
+
+
+class ForgetsTheKnown(Lookup):
+    def complete(self, x, known, c=None):
+        return self.sample(len(x), c)
+
+
 class SqueezesOne(Flow):
     def sample(self, n, c=None):
         return super().sample(n, c).squeeze(0)
@@ -526,6 +542,8 @@ BROKEN = [
     ("rejects_bad_input", DensityDenied, None, "log_prob of a model without likelihood is accepted"),
     ("rejects_bad_input", ErrorOfTwoLines, None, "must be one line"),
     ("samples_in_space", WrongDtype, None, r"sample\(1\) has dtype torch.int64"),
+    ("completes", PeeksAtTheUnknown, None, "depends on x where x is not known"),
+    ("completes", ForgetsTheKnown, None, "changes what is known"),
     ("pictures", DrawsNothing, None, "the picture 'void' of DrawsNothing is blank"),
     ("samples_in_space", OutOfRange, None, "has value 3"),
     ("samples_in_space", SqueezesOne, None, r"sample\(1\) (has shape|gave)"),

@@ -38,13 +38,18 @@ class Group(nn.Module, ABC):
         self.register_buffer("index", torch.tensor(list(index)), persistent=False)
         self.inputs, self.outputs = inputs, outputs
 
+    @property
+    def everyone(self) -> Tensor:
+        """All variables of the group, as `which`."""
+        return torch.arange(len(self.index), device=self.index.device)
+
     @abstractmethod
     def code(self, x: Tensor, which: Tensor, dtype: torch.dtype) -> Tensor:
         """Raw values (B, m) of the variables `which` (m,) of the group as codes (B, m, inputs)."""
 
     @abstractmethod
-    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        """Nats of all variables of the group: params (B, n, outputs) and raw x (B, n) to (B, n)."""
+    def log_prob(self, params: Tensor, x: Tensor, which: Tensor) -> Tensor:
+        """Nats of the variables `which`: params (B, m, outputs) and raw x (B, m) to (B, m)."""
 
     @abstractmethod
     def sample(self, params: Tensor, which: Tensor) -> Tensor:
@@ -72,9 +77,8 @@ class Reals(Group):
     def code(self, x: Tensor, which: Tensor, dtype: torch.dtype) -> Tensor:
         return self._z(x, which).to(dtype).unsqueeze(-1)
 
-    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        everyone = torch.arange(len(self.index), device=x.device)
-        return self.mixture.log_prob(params, self._z(x, everyone)) - self.std.log()
+    def log_prob(self, params: Tensor, x: Tensor, which: Tensor) -> Tensor:
+        return self.mixture.log_prob(params, self._z(x, which)) - self.std[which].log()
 
     def sample(self, params: Tensor, which: Tensor) -> Tensor:
         return self.mean[which].double() + self.std[which].double() * self.mixture.sample(params).double()
@@ -95,7 +99,7 @@ class Levels(Group):
     def code(self, x: Tensor, which: Tensor, dtype: torch.dtype) -> Tensor:
         return self.coding(x.long(), dtype)
 
-    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+    def log_prob(self, params: Tensor, x: Tensor, which: Tensor) -> Tensor:
         return self.head.log_prob(params, x.long())
 
     def sample(self, params: Tensor, which: Tensor) -> Tensor:

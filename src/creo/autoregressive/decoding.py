@@ -106,7 +106,7 @@ def complete(
         (B, *space.shape), equal to x where known.
     """
     sequential = _sequential(model)
-    batch, c, known = len(x), model.expand_condition(len(x), c), _mask(model, x, known)
+    batch, c, known = len(x), model.expand_condition(len(x), c), known_mask(model, x, known)
     k = particles if _known_after_unknown(known[:, sequential.order]) else 1
     given = _spread(x.to(model.device).flatten(1).long()[:, sequential.order], k)
     keep = _spread(known[:, sequential.order], k)
@@ -128,7 +128,7 @@ def _spread(t: Tensor, k: int) -> Tensor:
     return t.repeat_interleave(k, 0)
 
 
-def _mask(model: GenerativeModel, x: Tensor, known: Tensor) -> Tensor:
+def known_mask(model: GenerativeModel, x: Tensor, known: Tensor) -> Tensor:
     """The mask as (B, D) booleans, after checking x and it."""
     model.space.check(x)
     if known.dtype != torch.bool or known.shape not in (x.shape, x.shape[1:]):

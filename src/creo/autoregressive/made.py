@@ -188,10 +188,16 @@ class MADE(GenerativeModel, Sequential):
         return ancestral(self, n, c, temperature=temperature)
 
     def complete(
-        self, x: Tensor, known: Tensor, c: Tensor | None = None, *, temperature: float = 1.0
+        self,
+        x: Tensor,
+        known: Tensor,
+        c: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        particles: int = 16,
     ) -> Tensor:
         """Fill in what is not known of every sample; see `creo.autoregressive.complete`."""
-        return complete(self, x, known, c, temperature=temperature)
+        return complete(self, x, known, c, temperature=temperature, particles=particles)
 
     def init_state(self, batch: int, c: Tensor | None = None) -> State:
         return State(self.network.begin(batch, self._context(c)), 0)

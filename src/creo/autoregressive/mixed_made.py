@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from creo.autoregressive.columns import Group, groups_of
+from creo.autoregressive.decoding import known_mask
 from creo.autoregressive.made import generation_order
 from creo.distributions.real_mixture import Shape
 from creo.errors import OptionError
@@ -129,8 +130,9 @@ class MixedMADE(GenerativeModel):
         """Raw float64 (B, D) to codes (B, D, inputs), padded with zeros."""
         codes = torch.zeros(*flat.shape, self.inputs, dtype=self.dtype, device=flat.device)
         for group in self.groups:
-            everyone = torch.arange(len(group.index), device=flat.device)
-            codes[:, group.index, : group.inputs] = group.code(flat[:, group.index], everyone, self.dtype)
+            codes[:, group.index, : group.inputs] = group.code(
+                flat[:, group.index], group.everyone, self.dtype
+            )
         return codes
 
     def log_prob(self, x: Tensor, c: Tensor | None = None) -> Tensor:
@@ -147,7 +149,9 @@ class MixedMADE(GenerativeModel):
         order = self.orders[k]
         params = self.networks[k](codes[:, order].flatten(1), e)[:, order.argsort()]
         parts = [
-            group.log_prob(params[:, group.index, : group.outputs], flat[:, group.index]).sum(1)
+            group.log_prob(params[:, group.index, : group.outputs], flat[:, group.index], group.everyone).sum(
+                1
+            )
             for group in self.groups
         ]
         return torch.stack(parts).sum(0)
@@ -163,25 +167,64 @@ class MixedMADE(GenerativeModel):
         e = self._context(self.expand_condition(n, c))
         which = torch.randint(len(self.orders), (n,), device=self.device)
         flat = torch.empty(n, self.space.dims, dtype=torch.float64, device=self.device)
+        nothing = torch.zeros_like(flat, dtype=torch.bool)
         for k in which.unique().tolist():
             rows = (which == k).nonzero().squeeze(1)
-            flat[rows] = self._draw(k, len(rows), None if e is None else e[rows])
-        dtype = self.space.dtype if self.space.kind != "Continuous" else self.dtype
-        return flat.view(n, *self.space.shape).to(dtype)
+            flat[rows], _ = self._draw(k, flat[rows], nothing[rows], None if e is None else e[rows])
+        return self._raw(flat)
 
-    def _draw(self, k: int, n: int, e: Tensor | None) -> Tensor:
-        """Samples (n, D) of the k-th order's model."""
-        network, cache = self.networks[k], self.networks[k].begin(n, e)
-        flat = torch.empty(n, self.space.dims, dtype=torch.float64, device=self.device)
+    def _raw(self, flat: Tensor) -> Tensor:
+        dtype = self.space.dtype if self.space.kind != "Continuous" else self.dtype
+        return flat.view(-1, *self.space.shape).to(dtype)
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, c: Tensor | None = None, *, particles: int = 64) -> Tensor:
+        """Fill in the unknown part of every sample, given the known one.
+
+        Every order draws `particles` candidates, the unknown variables from their conditionals, and weighs each by
+        the probability of the known variables given those before them; one of all candidates is drawn by its weight.
+        The law tends to p(unknown | known) as particles grow, and is it for any number where the order is one and
+        no known variable follows an unknown one.
+
+        Args:
+            x: raw data (B, *space.shape); values where `known` is False are ignored (but must be in range).
+            known: booleans, (*space.shape) for all samples or (B, *space.shape).
+            c: conditions, (B, *condition.shape) or one for all; None if unconditional.
+            particles: candidates of each order.
+
+        Returns:
+            (B, *space.shape), equal to x where known.
+        """
+        if particles < 1:
+            raise OptionError(f"complete with at least 1 particle; received {particles}")
+        keep = known_mask(self, x, known)
+        e = self._context(self.expand_condition(len(x), c))
+        flat = x.to(self.device).reshape(len(x), -1).double()
+        spread = [None if t is None else t.repeat_interleave(particles, 0) for t in (flat, keep, e)]
+        drawn = [self._draw(k, *spread) for k in range(len(self.orders))]  # type: ignore[arg-type]
+        candidates = torch.cat([d.unflatten(0, (len(x), particles)) for d, _ in drawn], 1)
+        weights = torch.cat([w.unflatten(0, (len(x), particles)) for _, w in drawn], 1).softmax(1)
+        chosen = candidates[torch.arange(len(x)), torch.multinomial(weights, 1).squeeze(1)]
+        return torch.where(keep.view(x.shape), x.to(self.device), self._raw(chosen).to(x.dtype))
+
+    def _draw(self, k: int, given: Tensor, keep: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Samples of the k-th order's model that agree with `given` where `keep`, both (n, D), and the log-probability
+        (n,) of what was kept given what came before it."""
+        network, n = self.networks[k], len(given)
+        cache, flat, log_w = network.begin(n, e), given.clone(), given.new_zeros(n)
         code = None
         for i, v in enumerate(self.orders[k].tolist()):
             params = network.advance(cache, i, code)
             group, which = self._group_of(v)
-            value = group.sample(params[:, None, : group.outputs], which)
+            mine = params[:, None, : group.outputs]
+            if bool(keep[:, v].any()):
+                seen = group.log_prob(mine, given[:, v : v + 1], which).squeeze(1)
+                log_w = log_w + torch.where(keep[:, v], seen.double(), 0.0)
+            value = torch.where(keep[:, v : v + 1], given[:, v : v + 1], group.sample(mine, which).double())
             flat[:, v] = value.squeeze(1)
             code = torch.zeros(n, self.inputs, dtype=self.dtype, device=self.device)
             code[:, : group.inputs] = group.code(value, which, self.dtype).squeeze(1)
-        return flat
+        return flat, log_w
 
     def _group_of(self, variable: int) -> tuple[Group, Tensor]:
         """The group of a variable, and its place in it, (1,)."""

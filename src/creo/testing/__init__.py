@@ -6,6 +6,7 @@
 | `check_instance`                   | all of the below that apply, on one model built by hand                    |
 | `check_samples_in_space`           | samples are raw data of the space                                          |
 | `check_pictures`                   | every picture of the family is drawn and shows something                   |
+| `check_completes`                  | completions keep what is known and look at nothing else                    |
 | `check_rejects_bad_input`          | wrong shapes, dtypes and counts raise one clear line                       |
 | `check_conditional`                | conditions matter; missing and superfluous ones are refused                |
 | `check_train_and_eval`             | both modes work; evaluation is a function of the example alone             |
@@ -24,6 +25,7 @@ Each raises `CheckFailed`, an AssertionError whose message names the rule, the w
 work in any test runner. `tiny_spaces`, `tiny_data` and `settle` give small things to try them on.
 """
 
+from creo.testing.completing import check_completes as check_completes
 from creo.testing.density import check_bound_below_exact as check_bound_below_exact
 from creo.testing.density import check_normalised as check_normalised
 from creo.testing.failure import CheckFailed as CheckFailed

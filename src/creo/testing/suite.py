@@ -16,6 +16,7 @@ from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel, Likelihood, questions, seeded
 from creo.registry import build, find, models
 from creo.spaces import Space
+from creo.testing.completing import check_completes
 from creo.testing.density import check_normalised
 from creo.testing.failure import CheckFailed, require
 from creo.testing.inputs import check_conditional, check_rejects_bad_input
@@ -79,6 +80,7 @@ def _normalised(s: Subject) -> None:
 CHECKS: tuple[Check, ...] = (
     Check("samples_in_space", lambda s: check_samples_in_space(s.model, s.c)),
     Check("pictures", lambda s: check_pictures(s.model, *s.few(4))),
+    Check("completes", lambda s: check_completes(s.model, *s.few(4)), _answering("complete")),
     Check("rejects_bad_input", lambda s: check_rejects_bad_input(s.model, *s.few(4))),
     Check("conditional", lambda s: check_conditional(s.model, *s.few(64))),
     Check("train_and_eval", lambda s: check_train_and_eval(s.model, *s.few(32))),
