@@ -159,7 +159,7 @@ class Codebook(Quantiser):
 
     codes: Tensor
 
-    def __init__(self, dim: int, codes: int, *, decay: float = 0.99, revive: float = 0.05) -> None:
+    def __init__(self, dim: int, codes: int, *, decay: float = 0.95, revive: float = 0.3) -> None:
         super().__init__(dim, 1, codes, decay=decay)
         if not 0 <= revive < 1:
             raise OptionError(f"revive is a share in [0, 1) of 1/codes; received {revive}")
@@ -195,7 +195,7 @@ class EMACodebook(Codebook):
 
     sums: Tensor
 
-    def __init__(self, dim: int, codes: int, *, decay: float = 0.99, revive: float = 0.05) -> None:
+    def __init__(self, dim: int, codes: int, *, decay: float = 0.95, revive: float = 0.3) -> None:
         super().__init__(dim, codes, decay=decay, revive=revive)
         start = torch.randn(codes, dim)
         self.register_buffer("codes", start)
@@ -239,7 +239,7 @@ class GradientCodebook(Codebook):
     """
 
     def __init__(
-        self, dim: int, codes: int, *, beta: float = 0.25, decay: float = 0.99, revive: float = 0.05
+        self, dim: int, codes: int, *, beta: float = 0.25, decay: float = 0.95, revive: float = 0.3
     ) -> None:
         super().__init__(dim, codes, decay=decay, revive=revive)
         self.beta = beta

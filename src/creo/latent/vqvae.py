@@ -104,8 +104,8 @@ class VQVAE(CodedModel):
         levels: tuple[int, ...] = (8, 8, 8),
         depth: int = 2,
         beta: float = 0.25,
-        decay: float = 0.99,
-        revive: float = 0.05,
+        decay: float = 0.95,
+        revive: float = 0.3,
         network: NetworkName = "auto",
         downsampling: int = 0,
         channels: int = 64,
@@ -257,8 +257,8 @@ def quantiser_of(
     levels: tuple[int, ...] = (8, 8, 8),
     depth: int = 2,
     beta: float = 0.25,
-    decay: float = 0.99,
-    revive: float = 0.05,
+    decay: float = 0.95,
+    revive: float = 0.3,
 ) -> Quantiser:
     """The quantiser of that name; the options are those of `VQVAE.for_space`.
 
