@@ -16,6 +16,7 @@ from creo.testing.tiny import shake
 
 MODELS = {
     "gated": (GatedPixelCNN, {}),
+    "attending": (GatedPixelCNN, {"attention": 2}),
     "masked": (PixelCNN, {"first": 11}),
     "coupled": (PixelCNNpp, {"components": 3}),
     "transformer": (ImageTransformer, {"heads": 2}),

@@ -119,6 +119,7 @@ class GatedPixelCNN(PixelModel):
         layers: int = 0,
         kernel: int = 3,
         first: int | None = None,
+        attention: int = 0,
         head: TableName = "auto",
         components: int = 5,
         dropout: float | None = None,
@@ -134,6 +135,7 @@ class GatedPixelCNN(PixelModel):
             layers: number of layers; 0: those of the size.
             kernel: side of the convolutions, odd.
             first: side of the first convolution, odd; None: that of the size.
+            attention: blocks of causal attention between the layers (PixelSNAIL's).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping a unit in training; None: that of the size.
@@ -143,6 +145,6 @@ class GatedPixelCNN(PixelModel):
         of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout)
         table = table_head(space, head, components)
         coding = Coding(coding_name(space, "auto"), table.levels)
-        network = stack_of(GatedStack, space, condition, coding, of_size, kernel)
+        network = stack_of(GatedStack, space, condition, coding, of_size, kernel, attention=attention)
         colours = Chained(of_size.width, grid(space)[0], coding, table, dropout=of_size.dropout)
         return cls(space, network, coding, colours, condition=condition, width=of_size.width, drop=drop)

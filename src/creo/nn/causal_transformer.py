@@ -62,6 +62,12 @@ class CausalBlock(nn.Module):
         u = u + self.drop(self.out(attended.transpose(1, 2).flatten(2)))
         return u + self.drop(self.mlp(self.between(u)))
 
+    def empty(self, batch: int, places: int) -> Kept:
+        """Room for the keys and values of so many places."""
+        like = self.out.weight
+        shape = (batch, self.heads, places, like.shape[0] // self.heads)
+        return Kept(like.new_empty(shape), like.new_empty(shape))
+
     def forward(self, u: Tensor) -> Tensor:
         """All places at once, (B, N, width) to the same."""
         q, k, v = self._split(u)
@@ -136,9 +142,7 @@ class CausalTransformer(nn.Module):
     def begin(self, batch: int, e: Tensor | None = None) -> TransformerCache:
         """The cache before any pixel is known; e is the condition's embedding (B, context), or None."""
         places = self.shape[0] * self.shape[1]
-        heads = [block.heads for block in self.blocks]
-        empty = self.start.new_empty
-        kept = tuple(Kept(*(empty(batch, n, places, self.width // n) for _ in range(2))) for n in heads)
+        kept = tuple(block.empty(batch, places) for block in self.blocks)
         return TransformerCache(kept, self._context(batch, e))
 
     def advance(self, cache: TransformerCache, i: int, code: Tensor | None) -> Tensor:

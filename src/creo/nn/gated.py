@@ -8,18 +8,22 @@ g(a, b) = tanh(a) sigma(b), a layer is, at row i and column j,
     h' = h + O g(U * h[i, j-r..j] + L v' + S s + B e)      columns left of j only in the first layer
 
 e is the embedding of a condition; the first layer has no residual, and a learned bias per place instead; s is the
-output of the layer that mirrors this one (layer n-1-l for the l-th of n), where `shortcuts` are asked for.
+output of the layer that mirrors this one (layer n-1-l for the l-th of n), where `shortcuts` are asked for. With
+`attention`, blocks of causal attention (`creo.nn.causal_transformer`) stand between the layers: h of a pixel then
+takes in h of all pixels before it at any distance, whose number the convolutions alone would have to reach.
 
 Incremental (`begin`, `advance`): the vertical stack of a row and its links are computed once, when the row begins,
 from the r rows above kept by each layer; a pixel then costs one small product per layer. All pixels together cost about
 one forward pass; the results are those of `forward` up to rounding.
 
-Reference: van den Oord et al. (2016), Conditional Image Generation with PixelCNN Decoders,
-https://arxiv.org/abs/1606.05328.
+References:
+    van den Oord et al. (2016), Conditional Image Generation with PixelCNN Decoders, https://arxiv.org/abs/1606.05328;
+    Chen, Mishra, Rohaninejad, Abbeel (2018), PixelSNAIL, https://arxiv.org/abs/1712.09763 (the attention).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,7 +31,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from creo.errors import OptionError
+from creo.nn.causal_transformer import CausalBlock, Kept
 from creo.nn.dropout import dropout
+
+_HEADS = 2  # of an attention block: few and wide is fastest on a CPU
 
 
 def gate(x: Tensor) -> Tensor:
@@ -119,6 +127,7 @@ class GatedCache(NamedTuple):
     links: tuple[Tensor, ...]  # what place, condition and v' add to the row's gates, (B, 2F, W)
     left: tuple[Tensor, ...]  # horizontal inputs of each later layer, padded on the left: (B, F, r + W)
     biases: tuple[tuple[Tensor | float, Tensor | float], ...]  # what the condition adds to each layer
+    kept: tuple[Kept | None, ...]  # keys and values of the attention after each layer
 
 
 class GatedStack(nn.Module):
@@ -133,6 +142,7 @@ class GatedStack(nn.Module):
         first: odd.
         context: size of the condition's embedding; 0 for none.
         shortcuts: whether the second half of the layers takes in the outputs of the first half.
+        attention: blocks of causal attention, spread evenly over the layers, each after one.
         dropout: probability of dropping a channel's gate in training.
     """
 
@@ -147,9 +157,12 @@ class GatedStack(nn.Module):
         first: int = 7,
         context: int = 0,
         shortcuts: bool = False,
+        attention: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= attention <= layers:
+            raise OptionError(f"attention blocks stand after 0 to {layers} layers; received {attention}")
         self.inputs, self.shape, self.width = inputs, shape, width
         #: for each layer, the layer whose output it takes in by a shortcut, or None
         self.mirror = [layers - 1 - l if shortcuts and l > layers - 1 - l else None for l in range(layers)]
@@ -166,6 +179,15 @@ class GatedStack(nn.Module):
             for l in range(layers)
         )
         self.place = nn.Parameter(torch.zeros(2, 2 * width, *shape))
+        #: layer -> the attention that follows it
+        self._after = {(k + 1) * layers // attention - 1: k for k in range(attention)}
+        self.attention: Sequence[CausalBlock] = nn.ModuleList(  # type: ignore[assignment]
+            CausalBlock(width, math.gcd(width, _HEADS), dropout=dropout) for _ in self._after
+        )
+
+    def _block(self, l: int) -> CausalBlock | None:
+        """The attention after layer l, if there is one."""
+        return self.attention[self._after[l]] if l in self._after else None
 
     def _places(self, l: int) -> Sequence[Tensor | float]:
         return tuple(self.place) if l == 0 else (0.0, 0.0)
@@ -177,6 +199,8 @@ class GatedStack(nn.Module):
         for l, layer in enumerate(self.layers):
             m = self.mirror[l]
             v, h = layer(v, h, e, self._places(l), None if m is None else outputs[m])
+            if (block := self._block(l)) is not None:
+                h = block(h.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, self.shape)
             outputs.append(h)
         return h
 
@@ -189,13 +213,14 @@ class GatedStack(nn.Module):
         """
         (height, width), r = self.shape, self.layers[0].reach
         zeros = self.place.new_zeros
-        later = self.layers[1:]
+        later, blocks = self.layers[1:], [self._block(l) for l in range(len(self.layers))]
         return GatedCache(
             zeros(batch, self.inputs, height + r, width + 2 * r),
             tuple(zeros(batch, self.width, layer.reach + 1, width) for layer in later),
             tuple(zeros(batch, 2 * self.width, width) for _ in self.layers),
             tuple(zeros(batch, self.width, layer.reach + width) for layer in later),
             tuple(layer.biases(e) for layer in self.layers),
+            tuple(None if b is None else b.empty(batch, height * width) for b in blocks),
         )
 
     def advance(self, cache: GatedCache, i: int, code: Tensor | None) -> Tensor:
@@ -245,5 +270,9 @@ class GatedStack(nn.Module):
                 taps = cache.left[l - 1][:, :, column : column + layer.reach + 1]
             m = self.mirror[l]
             link = cache.links[l][:, :, column]
-            outputs.append(layer.pixel(taps, link, None if m is None else outputs[m]))
+            h = layer.pixel(taps, link, None if m is None else outputs[m])
+            block, kept = self._block(l), cache.kept[l]
+            if block is not None and kept is not None:
+                h = block.advance(h.unsqueeze(1), kept, row * self.shape[1] + column).squeeze(1)
+            outputs.append(h)
         return outputs[-1]
