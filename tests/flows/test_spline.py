@@ -109,3 +109,29 @@ def test_wrong_options_get_one_line():
     for options in ({"bins": 0}, {"bins": 1000}, {"bound": 0.0}, {"tails": "none"}):
         with pytest.raises(OptionError, match="received"):
             RationalQuadratic(**options)
+
+
+@pytest.mark.parametrize("tails", ["linear", "circular"])
+@pytest.mark.parametrize("bins", [2, 5])
+def test_gradients_against_finite_differences_and_of_second_order(tails, bins):
+    rq, h = spline(tails, bins=bins, n=4, scale=1.0)
+    x = 2 * (torch.rand(4, 3, dtype=torch.float64) - 0.5) * BOUND
+    x[0, 0], x[1, 1] = (2 * BOUND, -1.5 * BOUND) if tails == "linear" else (0.1, 0.2)
+    x.requires_grad_()
+    h.requires_grad_()
+    assert torch.autograd.gradcheck(rq.forward, (x, h), atol=1e-6)
+    assert torch.autograd.gradgradcheck(rq.forward, (x, h), atol=1e-5)
+
+
+def test_the_written_out_gradient_is_that_of_the_plain_formulas():
+    rq, h = spline(bins=9, scale=3.0)
+    x = 8 * (torch.rand(200, 3, dtype=torch.float64) - 0.5)
+    x, h = x.requires_grad_(), h.requires_grad_()
+    weights = torch.randn(2, 200, 3, dtype=torch.float64)
+    for only in (weights, weights[:1], weights[1:]):
+        found, wanted = (
+            torch.autograd.grad((torch.stack(way(x, h))[-len(only) :] * only).sum(), (x, h))
+            for way in (rq.forward, rq._plain)
+        )
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)

@@ -47,6 +47,8 @@ class Conditioner(MaskedMLP):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.layers[-1] = last  # type: ignore[index]
+        for layer in self.layers:
+            layer.mask = layer.mask.to(layer.weight.dtype)  # a product of floats is quicker
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         """x (B, D) and context (B, context) to (B, parameters, D), D contiguous."""

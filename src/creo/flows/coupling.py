@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from creo.errors import OptionError
 from creo.flows.layer import Layer
+from creo.flows.permutation import permute_columns
 
 
 class Elementwise(Protocol):
@@ -100,6 +101,7 @@ class Coupling(Layer):
     keep: Tensor
     change: Tensor
     order: Tensor
+    parted: Tensor
 
     def __init__(
         self,
@@ -116,16 +118,17 @@ class Coupling(Layer):
             )
         self.register_buffer("keep", keep)
         self.register_buffer("change", change)
+        self.register_buffer("parted", torch.cat([keep, change]), persistent=False)
         self.register_buffer("order", torch.cat([keep, change]).argsort())
         self.elementwise = Affine() if elementwise is None else elementwise
         self.network = network(len(keep), len(change) * self.elementwise.parameters)
 
     def _apply_to(self, x: Tensor, e: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
-        flat = x.flatten(1)
-        a, b = flat.index_select(1, self.keep), flat.index_select(1, self.change)
+        parted = permute_columns(x.flatten(1), self.parted, self.order)
+        a, b = parted.split([len(self.keep), len(self.change)], 1)
         h = self.network(a, e).to(x.dtype).unflatten(1, (self.elementwise.parameters, -1))
         b, log_slope = self.elementwise.inverse(b, h) if inverse else self.elementwise.forward(b, h)
-        y = torch.cat([a, b], 1).index_select(1, self.order)
+        y = permute_columns(torch.cat([a, b], 1), self.order, self.parted)
         return y.reshape_as(x), log_slope.sum(1)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:

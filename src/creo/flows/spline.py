@@ -26,7 +26,6 @@ https://arxiv.org/abs/1906.04032; circles: Rezende et al. 2020, https://arxiv.or
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -34,13 +33,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from creo.errors import OptionError
+from creo.flows.spline_gradient import GENTLE, MIN_BIN, MIN_SLOPE, SLOPE_ONE, Spline
 
-MIN_BIN = 1e-3
-MIN_SLOPE = 1e-3
-GENTLE = 0.5  # raw parameters of unit size make a gently bent spline
 TINY = 1e-30  # keeps the gradient of a square root finite where rounding makes it 0
-#: softplus(SLOPE_ONE) + MIN_SLOPE = 1
-SLOPE_ONE = math.log(math.expm1(1 - MIN_SLOPE))
 
 
 class Bin(NamedTuple):
@@ -78,8 +73,17 @@ class RationalQuadratic:
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, n), h (B, parameters, n): y and log dy/dx, both (B, n)."""
         if self.tails == "circular":
-            y, log_slope = self._spline(self._wrap(x), h[:, :-1])
+            y, log_slope = self._forward(self._wrap(x), h[:, :-1])
             return self._wrap(y + h[:, -1]), log_slope
+        return self._forward(x, h)
+
+    def _forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        if self.bins == 1 or not torch.is_grad_enabled():
+            return self._plain(x, h)
+        y, log_slope, *_ = Spline.apply(x, h, self.bins, self.bound, self.tails == "circular", self._plain)
+        return y, log_slope
+
+    def _plain(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         inside = x.clamp(-self.bound, self.bound)
         y, log_slope = self._spline(inside, h)
         return y + (x - inside), torch.where(x == inside, log_slope, 0.0)
