@@ -232,6 +232,20 @@ class GenerativeModel(nn.Module, ABC):
             raise SpaceError(f"{n} samples need {n} conditions; received {len(c)}")
         return c
 
+    def expand_known(self, x: Tensor, known: Tensor) -> Tensor:
+        """The mask meant by `known` in `complete(x, known)`: (*space.shape) or (B, *space.shape) as (B, dims) booleans.
+
+        Raises:
+            SpaceError: x is not of the model's space. OptionError: the mask fits neither the batch nor one sample.
+        """
+        self.space.check(x)
+        if known.dtype != torch.bool or known.shape not in (x.shape, x.shape[1:]):
+            raise OptionError(
+                f"known must be a boolean mask of shape {tuple(x.shape[1:])} or {tuple(x.shape)}; "
+                f"received {known.dtype} of shape {tuple(known.shape)}"
+            )
+        return known.to(self.device).expand(x.shape).reshape(len(x), -1)
+
     def _anchor(self) -> Tensor:
         floats = (t for group in (self.parameters(), self.buffers()) for t in group if t.is_floating_point())
         return next(floats, torch.empty(0))

@@ -56,9 +56,9 @@ class Model:
 
 # fmt: off
 _MODELS: dict[str, Model] = {m.name: m for m in (
-    Model("independent", "creo.classical.independent:Independent", {"Ordinal": "exact", "Tokens": "exact", "Categories": "exact"}, (), "Laplace (1814)", "https://en.wikipedia.org/wiki/Rule_of_succession", "a histogram per variable, all variables independent"),
-    Model("gaussian", "creo.classical.gaussian:Gaussian", {"Continuous": "exact", "Ordinal": "bound"}, (), "Gauss (1809)", "https://en.wikipedia.org/wiki/Multivariate_normal_distribution", "full-covariance Gaussian in closed form"),
-    Model("mixture", "creo.classical.mixture:Mixture", {"Continuous": "exact", "Ordinal": "exact"}, (), "Dempster, Laird, Rubin (1977)", "https://doi.org/10.1111/j.2517-6161.1977.tb01600.x", "mixture of Gaussians or of products of categoricals, by EM"),
+    Model("independent", "creo.classical.independent:Independent", {"Ordinal": "exact", "Tokens": "exact", "Categories": "exact"}, ("complete",), "Laplace (1814)", "https://en.wikipedia.org/wiki/Rule_of_succession", "a histogram per variable, all variables independent"),
+    Model("gaussian", "creo.classical.gaussian:Gaussian", {"Continuous": "exact", "Ordinal": "bound"}, ("complete",), "Gauss (1809)", "https://en.wikipedia.org/wiki/Multivariate_normal_distribution", "full-covariance Gaussian in closed form"),
+    Model("mixture", "creo.classical.mixture:Mixture", {"Continuous": "exact", "Ordinal": "exact"}, ("complete",), "Dempster, Laird, Rubin (1977)", "https://doi.org/10.1111/j.2517-6161.1977.tb01600.x", "mixture of Gaussians or of products of categoricals, by EM"),
     Model("fvsbn", "creo.autoregressive.nade:FVSBN", {"Ordinal": "exact", "Tokens": "exact"}, ("complete", "step"), "Frey, Hinton, Dayan (1996)", "https://www.cs.toronto.edu/~hinton/absps/wsperf.htm", "each variable a logistic regression on those before it"),
     Model("nade", "creo.autoregressive.nade:NADE", {"Ordinal": "exact", "Tokens": "exact"}, ("complete", "step"), "Larochelle, Murray (2011)", "https://proceedings.mlr.press/v15/larochelle11a.html", "one hidden layer shared by all conditionals"),
     Model("made", "creo.autoregressive.made:MADE", {"Ordinal": "exact", "Tokens": "exact"}, ("complete", "step"), "Germain, Gregor, Murray, Larochelle (2015)", "https://arxiv.org/abs/1502.03509", "masked autoencoder: all conditionals in one pass"),

@@ -106,7 +106,7 @@ def complete(
         (B, *space.shape), equal to x where known.
     """
     sequential = _sequential(model)
-    batch, c, known = len(x), model.expand_condition(len(x), c), known_mask(model, x, known)
+    batch, c, known = len(x), model.expand_condition(len(x), c), model.expand_known(x, known)
     k = particles if _known_after_unknown(known[:, sequential.order]) else 1
     given = _spread(x.to(model.device).flatten(1).long()[:, sequential.order], k)
     keep = _spread(known[:, sequential.order], k)
@@ -126,17 +126,6 @@ def complete(
 
 def _spread(t: Tensor, k: int) -> Tensor:
     return t.repeat_interleave(k, 0)
-
-
-def known_mask(model: GenerativeModel, x: Tensor, known: Tensor) -> Tensor:
-    """The mask as (B, D) booleans, after checking x and it."""
-    model.space.check(x)
-    if known.dtype != torch.bool or known.shape not in (x.shape, x.shape[1:]):
-        raise OptionError(
-            f"known must be a boolean mask of shape {tuple(x.shape[1:])} or {tuple(x.shape)}; "
-            f"received {known.dtype} of shape {tuple(known.shape)}"
-        )
-    return known.to(model.device).expand(x.shape).flatten(1)
 
 
 def _known_after_unknown(keep: Tensor) -> bool:

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 
 from creo.autoregressive.columns import Group, groups_of
-from creo.autoregressive.decoding import known_mask
 from creo.autoregressive.made import generation_order
 from creo.distributions.real_mixture import Shape
 from creo.errors import OptionError
@@ -197,7 +196,7 @@ class MixedMADE(GenerativeModel):
         """
         if particles < 1:
             raise OptionError(f"complete with at least 1 particle; received {particles}")
-        keep = known_mask(self, x, known)
+        keep = self.expand_known(x, known)
         e = self._context(self.expand_condition(len(x), c))
         flat = x.to(self.device).reshape(len(x), -1).double()
         spread = [None if t is None else t.repeat_interleave(particles, 0) for t in (flat, keep, e)]

@@ -17,10 +17,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from creo.classical.conditioning import by_mask, gaussian_fill, marginal_log_prob
 from creo.classical.covariance import guarded_std
 from creo.classical.em import Components
 from creo.classical.indicators import Indicators
-from creo.distributions.gaussian import diagonal_log_prob, full_log_prob, full_sample
+from creo.distributions.gaussian import LOG_2PI, diagonal_log_prob, full_log_prob, full_sample
 from creo.spaces import Ordinal, Space
 
 TINY = 1e-6  # samples that a component that has died out answers for, so that it stays finite
@@ -81,6 +82,16 @@ class DiagonalGaussians(Components[Tensor]):
         mean = self.mean[component]
         return mean + self.scale[component] * torch.randn_like(mean)
 
+    def known_log_prob(self, x: Tensor, known: Tensor) -> Tensor:
+        """One component at a time."""
+        z = [(x - m) / s for m, s in zip(self.mean, self.scale, strict=True)]
+        each = [-0.5 * (r.square() + LOG_2PI) - s.log() for r, s in zip(z, self.scale, strict=True)]
+        return torch.stack([torch.where(known, e, 0.0).sum(1) for e in each], 1)
+
+    def fill(self, x: Tensor, known: Tensor, component: Tensor) -> Tensor:
+        """Entries are independent given the component."""
+        return torch.where(known, x, self.sample(component).to(x.dtype))
+
 
 class FullGaussians(DiagonalGaussians):
     """K Gaussians with a full covariance each; `scale` holds their Cholesky factors, (K, D, D)."""
@@ -115,6 +126,25 @@ class FullGaussians(DiagonalGaussians):
         for k in component.unique().tolist():
             rows = component == k
             x[rows] = full_sample(int(rows.sum()), self.mean[k], self.scale[k])
+        return x
+
+    def known_log_prob(self, x: Tensor, known: Tensor) -> Tensor:
+        """Mask by mask, component by component."""
+        out = x.new_empty(len(x), len(self.mean))
+        for mask, rows in by_mask(known):
+            each = [
+                marginal_log_prob(x[rows], mask, m, s) for m, s in zip(self.mean, self.scale, strict=True)
+            ]
+            out[rows] = torch.stack(each, 1)
+        return out
+
+    def fill(self, x: Tensor, known: Tensor, component: Tensor) -> Tensor:
+        """Mask by mask, component by component."""
+        x = x.clone()
+        for k in component.unique().tolist():
+            mine = (component == k).nonzero().squeeze(1)
+            for mask, rows in by_mask(known[mine]):
+                x[mine[rows]] = gaussian_fill(x[mine[rows]], mask, self.mean[k], self.scale[k])
         return x
 
 
@@ -178,3 +208,13 @@ class Categoricals(Components[Indicators]):
             u = torch.rand(dims, int(rows.sum()), dtype=torch.float64, device=x.device)
             x[rows] = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True).T
         return x.clamp_max_(levels - 1)
+
+    def known_log_prob(self, x: Tensor, known: Tensor) -> Tensor:
+        """Unknown entries count for nothing."""
+        entry = torch.arange(x.shape[1], device=x.device)
+        each = self.log_theta[entry, x.long()]  # (B, D, K)
+        return (each * known.unsqueeze(-1)).sum(1)
+
+    def fill(self, x: Tensor, known: Tensor, component: Tensor) -> Tensor:
+        """Entries are independent given the component."""
+        return torch.where(known, x, self.sample(component).to(x.dtype))

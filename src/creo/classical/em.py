@@ -57,6 +57,14 @@ class Components(nn.Module, ABC, Generic[Encoded]):
     def sample(self, component: Tensor) -> Tensor:
         """One draw from each component named in (n,), flattened: (n, D)."""
 
+    @abstractmethod
+    def known_log_prob(self, x: Tensor, known: Tensor) -> Tensor:
+        """log p_k of the known entries of flattened raw rows x (B, D), known (B, D): (B, K) nats."""
+
+    @abstractmethod
+    def fill(self, x: Tensor, known: Tensor, component: Tensor) -> Tensor:
+        """Flattened raw rows x (B, D) with their unknown entries drawn, given the known ones, from `component` (B,)."""
+
 
 def revive(responsibility: Tensor) -> Tensor:
     """Responsibilities (N, K) in which every component without data takes random parts of the largest one's."""

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from creo.classical.classwise import class_of, class_rows, number_of_classes
+from creo.classical.conditioning import by_mask, gaussian_fill
 from creo.classical.covariance import Moments, optimal_shrinkage, shrunk_covariance
 from creo.distributions.gaussian import full_log_prob, full_sample
 from creo.errors import OptionError, SpaceError
@@ -134,7 +135,30 @@ class Gaussian(GenerativeModel):
         y = self.mean.new_empty(n, self.space.dims)
         for k, rows in enumerate(class_rows(c, n, len(self.mean))):
             y[rows] = full_sample(len(y[rows]), self.mean[k], self.scale_tril[k])
-        y = y.reshape(n, *self.space.shape)
+        return self._raw(y.reshape(n, *self.space.shape))
+
+    def _raw(self, y: Tensor) -> Tensor:
+        """The level that a point of an ordinal space lies in; a real one as it is."""
         if isinstance(self.space, Ordinal):
             return y.floor().clamp(0, self.space.levels - 1).to(self.space.dtype)
         return y
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, c: Tensor | None = None) -> Tensor:
+        """Draws of p(unknown | known): exact on real data, through uniform dequantisation on levels.
+
+        Args:
+            x: raw data (B, *space.shape); values where `known` is False are ignored (but must be in range).
+            known: booleans, (*space.shape) for all samples or (B, *space.shape).
+            c: conditions, (B,) or one for all; None if unconditional.
+        """
+        c, keep = self.expand_condition(len(x), c), self.expand_known(x, known)
+        y = x.to(self.device).reshape(len(x), -1).to(self.dtype)
+        y = y + torch.rand_like(y) if self.space.discrete else y
+        out = y.clone()
+        for k, rows in enumerate(class_rows(c, len(x), len(self.mean))):
+            mine = torch.arange(len(x), device=y.device)[rows]
+            for mask, some in by_mask(keep[mine]):
+                at = mine[some]
+                out[at] = gaussian_fill(y[at], mask, self.mean[k], self.scale_tril[k])
+        return torch.where(keep.view(x.shape), x.to(self.device), self._raw(out.view(x.shape)).to(x.dtype))

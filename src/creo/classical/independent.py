@@ -89,3 +89,15 @@ class Independent(GenerativeModel):
             if count:
                 x[rows] = self.log_p[k].exp().multinomial(count, replacement=True).T
         return x.reshape(n, *self.space.shape).to(self.space.dtype)
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, c: Tensor | None = None) -> Tensor:
+        """Exact draws of p(unknown | known) = p(unknown).
+
+        Args:
+            x: raw data (B, *space.shape); values where `known` is False are ignored (but must be in range).
+            known: booleans, (*space.shape) for all samples or (B, *space.shape).
+            c: conditions, (B,) or one for all; None if unconditional.
+        """
+        keep = self.expand_known(x, known).view(x.shape)
+        return torch.where(keep, x.to(self.device), self.sample(len(x), c))

@@ -161,3 +161,24 @@ class Mixture(GenerativeModel):
                 draws = self._part(k).sample(component)
                 out[rows] = draws.reshape(count, *self.space.shape).to(out.dtype)
         return out
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, c: Tensor | None = None) -> Tensor:
+        """Exact draws of p(unknown | known): a component by what is known, then the rest from it.
+
+        Args:
+            x: raw data (B, *space.shape); values where `known` is False are ignored (but must be in range).
+            known: booleans, (*space.shape) for all samples or (B, *space.shape).
+            c: conditions, (B,) or one for all; None if unconditional.
+        """
+        c, keep = self.expand_condition(len(x), c), self.expand_known(x, known)
+        flat = x.to(self.device).reshape(len(x), -1)
+        flat = flat if self.space.discrete else flat.to(self.log_weight.dtype)
+        out = flat.clone()
+        for k, rows in enumerate(class_rows(c, len(x), len(self.parts))):
+            if len(flat[rows]):
+                part = self._part(k)
+                log_p = part.known_log_prob(flat[rows], keep[rows]) + self.log_weight[k]
+                component = torch.multinomial(log_p.softmax(1), 1).squeeze(1)
+                out[rows] = part.fill(flat[rows], keep[rows], component)
+        return torch.where(keep, flat, out).view(x.shape).to(x.dtype)
