@@ -4,7 +4,8 @@ With x ~ N(m, S) of which the part x_k is known, the rest is drawn by Matheron's
 
     x_u = y_u + S_uk S_kk^{-1} (x_k - y_k)
 
-is a draw of N(m_u + S_uk S_kk^{-1} (x_k - m_k), S_uu - S_uk S_kk^{-1} S_ku), and log p(x_k) is the density of N(m_k, S_kk), in nats. Samples that share a mask share one Cholesky factor.
+is a draw of N(m_u + S_uk S_kk^{-1} (x_k - m_k), S_uu - S_uk S_kk^{-1} S_ku), and log p(x_k) is the density of
+N(m_k, S_kk), in nats. Samples that share a mask share one Cholesky factor.
 
 Reference: Chiles, Delfiner (2012), Geostatistics, chapter 7, https://doi.org/10.1002/9781118136188.
 """
