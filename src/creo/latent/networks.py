@@ -4,19 +4,21 @@
     decoder   (z (B, latent), context) -> (B, *shape, size)
 
 `residual=False` with tanh and two layers of 200 are the networks of Burda, Grosse, Salakhutdinov (2016),
-https://arxiv.org/abs/1509.00519.
+https://arxiv.org/abs/1509.00519; as there, output biases start at the data's means (`start_from_marginals`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import singledispatch
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from creo.distributions.heads import Adjacent, Bernoulli, Categorical, Head
 from creo.errors import OptionError
 from creo.nn.mlp import MLP
 from creo.nn.shaped import FlatReader, FlatWriter, NetworkName, reader, writer
@@ -71,3 +73,50 @@ def encoder_decoder(
     dims = math.prod(shape)
     encoder = FlatReader(MLP(dims, outputs, residual=False, **common))
     return encoder, FlatWriter(MLP(latent, dims * size, residual=False, **common), (*shape, size))
+
+
+@torch.no_grad()
+def start_from_marginals(decoder: nn.Module, head: Head, x: Tensor) -> None:
+    """Set a perceptron's output biases so that, at z = 0, every variable has about its own histogram.
+
+    Without this the first epochs go by learning how bright each pixel is, in code entries that are then hard
+    to win back. Convolutions share their biases among pixels and stay as they are, as do heads with a scale of
+    their own.
+
+    Args:
+        decoder: what `encoder_decoder` made.
+        head: of its outputs.
+        x: raw training data, (N, *shape).
+    """
+    if isinstance(decoder, FlatWriter) and isinstance(decoder.inner, MLP):
+        params = marginal_parameters(head, x)
+        if params is not None:
+            decoder.inner.out.bias.copy_(params.flatten())
+
+
+@singledispatch
+def marginal_parameters(head: Head, x: Tensor) -> Tensor | None:
+    """Head parameters (*shape, size) of each variable's histogram over x (N, *shape), one pseudo-count a level."""
+    return None
+
+
+def _log_table(x: Tensor, levels: int) -> Tensor:
+    """Log-frequencies of levels, (*shape, levels)."""
+    counts = torch.stack([(x == v).sum(0) for v in range(levels)], -1).double()
+    return ((counts + 1) / (len(x) + levels)).log()
+
+
+@marginal_parameters.register
+def _(head: Bernoulli, x: Tensor) -> Tensor:
+    table = _log_table(x, 2)
+    return table[..., 1:] - table[..., :1]
+
+
+@marginal_parameters.register
+def _(head: Categorical, x: Tensor) -> Tensor:
+    return _log_table(x, head.levels)
+
+
+@marginal_parameters.register
+def _(head: Adjacent, x: Tensor) -> Tensor:
+    return _log_table(x, head.levels).diff(dim=-1)

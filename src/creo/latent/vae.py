@@ -23,6 +23,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -33,7 +34,7 @@ from creo.errors import OptionError, SpaceError
 from creo.latent.bounds import Bound, BoundName, bound_for, iwae_with_error
 from creo.latent.estimators import EstimatorName, Objective, estimator_for
 from creo.latent.likelihood import log_likelihood
-from creo.latent.networks import Activation, encoder_decoder
+from creo.latent.networks import Activation, encoder_decoder, start_from_marginals
 from creo.latent.posteriors import Diagonals, Family, Posterior, posterior_for
 from creo.latent.priors import Prior, Standard, prior_for
 from creo.latent.rate import RateCost
@@ -41,6 +42,10 @@ from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefau
 from creo.nn import ConditionEmbedding
 from creo.nn.shaped import NetworkName
 from creo.spaces import Continuous, Ordinal, Space
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 if TYPE_CHECKING:
     pass
@@ -234,6 +239,7 @@ class VAE(GenerativeModel):
 
     def initialise(self, x: Tensor, c: Tensor | None = None, report: Report | None = None) -> None:
         self.head.initialise(x)
+        start_from_marginals(self.decoder, self.head, x)
         if self.embedding is not None and c is not None:
             self.embedding.initialise(c)
         self.prior.initialise(lambda n: self.head.scaled(x[torch.randint(len(x), (n,))], self.dtype))
@@ -349,6 +355,12 @@ class VAE(GenerativeModel):
         """Draw z from the prior, then x from p(x | z, c)."""
         c = self.expand_condition(n, c)
         return self.decode(self.prior.sample(n), c, draw=True)
+
+    def pictures(self, x: Tensor, c: Tensor | None = None) -> Mapping[str, Callable[[], Figure | Image]]:
+        """Reconstructions, traversals and interpolations of pictures, and the map of a 2-D code."""
+        from creo.latent.plots import latent_pictures
+
+        return latent_pictures(self, x, c)
 
 
 def _wide(outputs: Tensor) -> Tensor:
