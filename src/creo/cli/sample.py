@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -42,11 +43,14 @@ def sample(
     import creo
     from creo.data.export import check_path, save_samples
     from creo.evaluation import draw
+    from creo.training.progress import Bar, Silent
 
     model = creo.load(run, which=which)
     check_path(out, model.space)
     given = conditions(c, model.condition)
-    x = draw(model, n, given, seed=seed)
+    shown = sys.stderr.isatty() and n > 1
+    with Bar("sampling") if shown else Silent() as bar:
+        x = draw(model, n, given, seed=seed, report=lambda done: bar.show(done / n, done, {"samples": done}))
     kept = None if given is None else given[[i % len(given) for i in range(n)]]
     save_samples(x, model.space, out, c=kept)
     tables.show_lines(out)

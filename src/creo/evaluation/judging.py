@@ -118,9 +118,23 @@ def _reference(s: _Subject, space: Space, samples: int, features: str | Extracto
 
 
 def draw(
-    model: GenerativeModel, n: int, c: Tensor | None = None, *, batch_size: int = 256, seed: int = 0
+    model: GenerativeModel,
+    n: int,
+    c: Tensor | None = None,
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Tensor:
     """`n` samples in chunks, seeded, checked, on the CPU; conditions c (m, *shape) are used in turn.
+
+    Args:
+        model: any model.
+        n: how many.
+        c: conditions, or None.
+        batch_size: samples of a chunk.
+        seed: the same seed and batch size give the same samples.
+        report: called with the number of samples there are, after every chunk.
 
     Raises:
         SpaceError: if what the model returns is not in its space.
@@ -132,6 +146,8 @@ def draw(
         for i in range(0, n, batch_size):
             given = None if c is None else c[i : i + batch_size].to(model.device)
             chunks.append(model.sample(min(batch_size, n - i), given).cpu())
+            if report is not None:
+                report(min(i + batch_size, n))
     samples = torch.cat(chunks)
     return model.space.check(samples, f"samples of {type(model).__name__}")
 
