@@ -125,6 +125,7 @@ class Diffusion(GenerativeModel):
         hidden: tuple[int, ...] = (96, 96, 96),
         channels: int = 32,
         blocks: int = 1,
+        patch: int = 1,
         prediction: PredictionName = "auto",
         weight: WeightChoice = "auto",
         label_dropout: float = 0.1,
@@ -139,6 +140,7 @@ class Diffusion(GenerativeModel):
             hidden: units of the perceptron's hidden layers.
             channels: of the U-Net at full size.
             blocks: of the U-Net per size.
+            patch: side of the squares of pixels that the U-Net takes as one; larger is cheaper and coarser.
             prediction: what the network's output is; auto is the recipe's.
             weight: of the loss; auto is the recipe's.
             label_dropout: probability of dropping the condition in training.
@@ -150,7 +152,7 @@ class Diffusion(GenerativeModel):
         large = space.is_image and min(space.shape[1:]) >= UNET_FROM
         net: nn.Module
         if network == "unet" or (network == "auto" and large):
-            net = UNet(space.shape, channels=channels, blocks=blocks, context=context)
+            net = UNet(space.shape, channels=channels, blocks=blocks, context=context, patch=patch)
         else:
             net = TimeMLP(space.shape, hidden=hidden, context=context)
         return cls(

@@ -118,6 +118,9 @@ class UNet(nn.Module):
         smallest: sizes are halved until the shorter side is at most this.
         context: size of a condition's embedding; 0 for none.
         dropout: probability of dropping an activation in training.
+        patch: side of the squares of pixels that become channels on the way in and pixels again on the way out, which
+            makes everything between about patch^2 times as cheap; divides the sides of the image.
+        outputs: channels of the answer; None: as many as come in.
         precision: of products in training: float32, bfloat16, or auto (see above).
         channels_last: lay images out channels last, which convolutions on most CPUs and GPUs prefer.
 
@@ -136,13 +139,21 @@ class UNet(nn.Module):
         smallest: int = 8,
         context: int = 0,
         dropout: float = 0.0,
+        patch: int = 1,
+        outputs: int | None = None,
         precision: Precision = "auto",
         channels_last: bool = True,
     ) -> None:
         super().__init__()
         if len(shape) != 3:
             raise OptionError(f"a U-Net needs images (C, H, W); received shape {shape}")
-        self.sizes, self.layout = scales(shape[1], shape[2], smallest=smallest), channels_last
+        if patch < 1 or shape[1] % patch or shape[2] % patch:
+            raise OptionError(f"patch must divide the sides of the image {shape}; received {patch}")
+        self.patch, colours, answers = patch, shape[0] * patch**2, (outputs or shape[0]) * patch**2
+        self.sizes, self.layout = (
+            scales(shape[1] // patch, shape[2] // patch, smallest=smallest),
+            channels_last,
+        )
         self.precision: Precision = precision
         widths = [channels * multipliers[min(i, len(multipliers) - 1)] for i in range(len(self.sizes))]
         sides = attend if isinstance(attend, tuple) else range(1, attend + 1)
@@ -153,7 +164,7 @@ class UNet(nn.Module):
         def block(a: int, b: int, attend: bool) -> Block:
             return Block(a, b, context=width, attend=attend, dropout=dropout)
 
-        self.start = nn.Conv2d(shape[0], channels, 3, padding=1)
+        self.start = nn.Conv2d(colours, channels, 3, padding=1)
         self.down, self.shrink, kept, now = nn.ModuleList(), nn.ModuleList(), [channels], channels
         for level, wide in enumerate(widths):
             self.down.append(
@@ -174,7 +185,7 @@ class UNet(nn.Module):
             self.up.append(row)
             if level:
                 self.grow.append(nn.Conv2d(now, now, 3, padding=1))
-        self.norm, self.out = Norm(now), _zero(nn.Conv2d(now, shape[0], 3, padding=1))
+        self.norm, self.out = Norm(now), _zero(nn.Conv2d(now, answers, 3, padding=1))
         if channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -189,6 +200,7 @@ class UNet(nn.Module):
             return self._forward(x, self.time(u, e)).to(x.dtype)
 
     def _forward(self, x: Tensor, context: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x
         h = self.start(x.contiguous(memory_format=torch.channels_last) if self.layout else x)
         kept = [h]
         for level, row in enumerate(self.down):
@@ -204,4 +216,5 @@ class UNet(nn.Module):
                 h = block(torch.cat([h, kept.pop()], 1), context)
             if level < len(self.grow):
                 h = self.grow[level](F.interpolate(h, size=self.sizes[-2 - level], mode="nearest"))
-        return self.out(self.norm(h))
+        y = self.out(self.norm(h))
+        return F.pixel_shuffle(y, self.patch) if self.patch > 1 else y
