@@ -17,6 +17,7 @@ from creo.flows import (
     ChannelCoupling,
     ChannelNorm,
     Compose,
+    Contraction,
     Coupling,
     Gaussianise,
     Glow,
@@ -29,6 +30,8 @@ from creo.flows import (
     Radial,
     RationalQuadratic,
     RealNVP,
+    Residual,
+    Sigmoidal,
     Split,
     Squeeze,
     Standardise,
@@ -85,6 +88,15 @@ LAYERS = {
     "inverted-autoregressive-condition": (
         lambda: Inverted(Autoregressive((5,), hidden=(9, 9), context=3)),
         (5,),
+    ),
+    "autoregressive-sigmoidal-condition": (
+        lambda: Autoregressive((5,), Sigmoidal(4), hidden=(9, 9), context=3),
+        (5,),
+    ),
+    "residual": (lambda: Residual(Contraction(5, hidden=(12, 12))), (5,)),
+    "residual-image-condition": (
+        lambda: Residual(Contraction(32, hidden=(12,), context=3), log_det="roulette").eval(),
+        IMAGE,
     ),
     "lu-condition": (lambda: LU((5,), context=3), (5,)),
     "qr": (lambda: QR((5,)), (5,)),

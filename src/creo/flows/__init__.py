@@ -28,10 +28,12 @@ from creo.flows.linear_flow import LinearFlow as LinearFlow
 from creo.flows.maf import IAF as IAF
 from creo.flows.maf import MAF as MAF
 from creo.flows.maf import AutoregressiveNSF as AutoregressiveNSF
+from creo.flows.monotone import Sigmoidal as Sigmoidal
 from creo.flows.multiscale import Reshape as Reshape
 from creo.flows.multiscale import Split as Split
 from creo.flows.multiscale import Squeeze as Squeeze
 from creo.flows.multiscale import channel_mask as channel_mask
+from creo.flows.naf import NAF as NAF
 from creo.flows.nice import NICE as NICE
 from creo.flows.nsf import NSF as NSF
 from creo.flows.ode import solve_adaptive as solve_adaptive
@@ -43,6 +45,9 @@ from creo.flows.planar_flow import PlanarFlow as PlanarFlow
 from creo.flows.planar_flow import RadialFlow as RadialFlow
 from creo.flows.planar_flow import SylvesterFlow as SylvesterFlow
 from creo.flows.realnvp import RealNVP as RealNVP
+from creo.flows.residual import Contraction as Contraction
+from creo.flows.residual import Residual as Residual
+from creo.flows.residual_flow import ResidualFlow as ResidualFlow
 from creo.flows.spline import RationalQuadratic as RationalQuadratic
 from creo.flows.standardise import ActNorm as ActNorm
 from creo.flows.standardise import Standardise as Standardise

@@ -21,14 +21,14 @@ Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @torch.no_grad()
 def _bracketed(f: Increasing, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    x = (low + high) / 2
+    x, enough = (low + high) / 2, 32 * torch.finfo(y.dtype).eps  # rounding keeps the last digits restless
     for _ in range(STEPS):
         value, slope = f(x)
         low, high = torch.where(value < y, x, low), torch.where(value < y, high, x)
         step = x - (value - y) / slope
         inside = (step > low) & (step < high)
         new = torch.where(inside, step, (low + high) / 2)
-        if torch.allclose(new, x, rtol=torch.finfo(x.dtype).eps, atol=torch.finfo(x.dtype).eps):
+        if torch.allclose(new, x, rtol=enough, atol=enough):
             return new
         x = new
     return x
