@@ -1,4 +1,4 @@
-"""Linear latent models: PPCA and factor analysis against closed forms, sklearn and the bound; the linear autoencoder."""
+"""Linear latent models: PPCA, factor analysis, linear autoencoder against closed forms, sklearn and the bound."""
 
 from __future__ import annotations
 

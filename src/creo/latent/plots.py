@@ -128,8 +128,10 @@ def latent_map(model: Coded, x: Tensor, c: Tensor | None = None) -> Figure:
     figure = Figure(figsize=(8 if model.space.is_image else 4.4, 4), layout="constrained")
     panels = figure.subplots(1, 2 if model.space.is_image else 1, squeeze=False)[0]
     labels = c.cpu() if c is not None and isinstance(model.condition, Categories) else None
-    points = panels[0].scatter(z[:, 0], z[:, 1], c=labels, s=6, cmap="tab10", linewidths=0)
-    if labels is not None:
+    if labels is None:
+        panels[0].plot(z[:, 0], z[:, 1], ".", markersize=3)
+    else:
+        points = panels[0].scatter(z[:, 0], z[:, 1], c=labels, s=6, cmap="tab10", linewidths=0)
         figure.colorbar(points, ax=panels[0], label="class")
     panels[0].set(xlabel="z1", ylabel="z2", title="codes of held-out data")
     if len(panels) > 1:
