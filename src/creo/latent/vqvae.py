@@ -108,7 +108,7 @@ class VQVAE(CodedModel):
         revive: float = 0.3,
         network: NetworkName = "auto",
         downsampling: int = 0,
-        channels: int = 64,
+        channels: int = 0,
         blocks: int = 2,
         places: int = 0,
         hidden: int = 256,
@@ -134,7 +134,7 @@ class VQVAE(CodedModel):
             revive: codes chosen less often than revive / codes are moved; 0: never.
             network: conv (pictures), mlp, or auto: conv for pictures.
             downsampling: how often pictures are halved; 0: until their shorter side is at most 8, at least once.
-            channels: of the convolutions on the grid.
+            channels: of the convolutions on the grid; 0: 8 times the shorter side, at most 64.
             blocks: residual blocks on the grid, of encoder and decoder each.
             places: number of codes of a sample that is no picture; 0: 4, or 1 for less than 8 variables.
             hidden: units of each hidden layer of the perceptrons.

@@ -37,6 +37,11 @@ def halvings(shape: Sequence[int]) -> int:
     return count
 
 
+def wide(shape: Sequence[int]) -> int:
+    """Channels on the grid that suit pictures (C, H, W)."""
+    return min(64, 8 * min(shape[-2:]))
+
+
 def sizes(height: int, width: int, times: int) -> list[tuple[int, int]]:
     """The sizes a picture goes through when it is halved `times`, rounding up."""
     found = [(height, width)]
@@ -173,7 +178,7 @@ def map_networks(
     *,
     network: NetworkName = "auto",
     downsampling: int = 0,
-    channels: int = 64,
+    channels: int = 0,
     blocks: int = 2,
     places: int = 4,
     hidden: tuple[int, ...] = (256, 256),
@@ -188,7 +193,8 @@ def map_networks(
         size: numbers the decoder answers for every variable.
         network: conv (pictures only), mlp, or auto: conv for pictures.
         downsampling: how often pictures are halved; 0: by their size.
-        channels, blocks: of the convolutional networks.
+        channels: of the convolutional networks on the grid; 0: by the size of the pictures.
+        blocks: residual blocks there.
         places, hidden: of the perceptrons.
         context: size of a condition's embedding; 0 for none.
     """
@@ -198,6 +204,8 @@ def map_networks(
         encoder = FlatEncoder(shape, outputs, places, **plain)
         return encoder, FlatDecoder(inputs, places, shape, size, **plain), (places,)
     times = downsampling or halvings(shape)
-    options: dict[str, Any] = dict(times=times, channels=channels, blocks=blocks, context=context)
+    options: dict[str, Any] = dict(
+        times=times, channels=channels or wide(shape), blocks=blocks, context=context
+    )
     grid = sizes(shape[1], shape[2], times)[-1]
     return MapEncoder(shape, outputs, **options), MapDecoder(inputs, shape, size, **options), grid
