@@ -25,6 +25,7 @@ from creo.flows import (
     Invertible1x1,
     MaskedConvCoupling,
     Orthogonal,
+    PatchAutoregressive,
     Permutation,
     Planar,
     Radial,
@@ -96,6 +97,11 @@ LAYERS = {
     "residual": (lambda: Residual(Contraction(5, hidden=(12, 12))), (5,)),
     "residual-image-condition": (
         lambda: Residual(Contraction(32, hidden=(12,), context=3), log_det="roulette").eval(),
+        IMAGE,
+    ),
+    "patch-autoregressive": (lambda: PatchAutoregressive(IMAGE, patch=2, width=8, depth=1, heads=2), IMAGE),
+    "patch-autoregressive-condition": (
+        lambda: PatchAutoregressive(IMAGE, patch=2, width=8, depth=2, heads=2, context=3, reverse=True),
         IMAGE,
     ),
     "lu-condition": (lambda: LU((5,), context=3), (5,)),

@@ -52,3 +52,5 @@ from creo.flows.spline import RationalQuadratic as RationalQuadratic
 from creo.flows.standardise import ActNorm as ActNorm
 from creo.flows.standardise import Standardise as Standardise
 from creo.flows.sylvester import Sylvester as Sylvester
+from creo.flows.tarflow import PatchAutoregressive as PatchAutoregressive
+from creo.flows.tarflow import TarFlow as TarFlow
