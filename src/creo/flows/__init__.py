@@ -54,3 +54,6 @@ from creo.flows.standardise import Standardise as Standardise
 from creo.flows.sylvester import Sylvester as Sylvester
 from creo.flows.tarflow import PatchAutoregressive as PatchAutoregressive
 from creo.flows.tarflow import TarFlow as TarFlow
+from creo.flows.variational import fit_to_density as fit_to_density
+from creo.flows.variational import interpolate as interpolate
+from creo.flows.variational import reverse_divergence as reverse_divergence

@@ -145,9 +145,9 @@ class TarFlow(Flow):
         space: Space,
         condition: Space | None = None,
         *,
-        layers: int = 4,
+        layers: int | None = None,
         width: int | None = None,
-        depth: int = 2,
+        depth: int | None = None,
         heads: int = 4,
         patch: int | None = None,
         dropout: float | None = None,
@@ -158,9 +158,9 @@ class TarFlow(Flow):
         Args:
             space: images, Continuous or Ordinal, (C, H, W).
             condition: any space, or None.
-            layers: number of autoregressive layers.
-            width: of the transformers' features, a multiple of heads; if not given, 32 below 64 dimensions, else 96.
-            depth: blocks of every transformer.
+            layers: number of autoregressive layers; if not given, 2 below 64 dimensions, else 4.
+            width: of the transformers' features, a multiple of heads; if not given, 16 or 96.
+            depth: blocks of every transformer; if not given, 1 or 2.
             heads: attention heads of a block.
             patch: side of a patch; if not given, the largest of 4, 2 and 1 that leaves 4 patches along both sides.
             dropout: in the transformers; if not given, 0.1 for ordinal spaces and 0 for continuous ones.
@@ -168,16 +168,19 @@ class TarFlow(Flow):
         """
         if len(space.shape) != 3:
             raise SpaceError(f"tarflow models images (C, H, W); received {space}")
-        if layers < 1 or depth < 1:
+        usual = (2, 16, 1) if space.dims < 64 else (4, 96, 2)
+        count, features, blocks = (
+            u if given is None else given for u, given in zip(usual, (layers, width, depth), strict=True)
+        )
+        if count < 1 or blocks < 1:
             raise OptionError(f"layers and depth must be at least 1; received {layers} and {depth}")
-        features = (32 if space.dims < 64 else 96) if width is None else width
         rate = 0.1 * space.discrete if dropout is None else dropout
         side = default_patch(space.shape) if patch is None else patch
 
         def stack(context: int) -> Iterator[Layer]:
-            for i in range(layers):
+            for i in range(count):
                 yield PatchAutoregressive(
-                    space.shape, patch=side, width=features, depth=depth, heads=heads, context=context,
+                    space.shape, patch=side, width=features, depth=blocks, heads=heads, context=context,
                     reverse=bool(i % 2), dropout=rate,
                 )  # fmt: skip
 
