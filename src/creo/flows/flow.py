@@ -20,8 +20,9 @@ Source: Papamakarios et al. 2021, https://arxiv.org/abs/1912.02762.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Literal, Self
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ from creo.flows.standardise import Standardise
 from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.spaces import Continuous, Ordinal, Space
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 CONTEXT_WIDTH = 32
 
@@ -154,6 +159,22 @@ class Flow(GenerativeModel):
         """Negative log-likelihood in nats per sample; of an ordinal space, the bound with one noise sample."""
         nll = -self.log_prob(x, c, samples=1).mean()
         return Terms(nll, {"nll": nll.detach()})
+
+    def pictures(self, x: Tensor, c: Tensor | None = None) -> Mapping[str, Callable[[], Figure | Image]]:
+        """On the plane: `layers`, a density and a grid through the layers, and `trajectories` of continuous ones."""
+        if self.space.shape != (2,) or self.dequantise is not None or not isinstance(self.flow, Compose):
+            return {}
+        from creo.flows.continuous import Continuous as ContinuousLayer
+        from creo.flows.pictures import layers_picture, trajectories_picture
+
+        flow, shown = self.flow, x[:300].to(self.dtype)
+        e = self._embed(None if c is None else c[:300])
+        one = None if e is None else e[:1]
+        drawn: dict[str, Callable[[], Figure | Image]] = {"layers": lambda: layers_picture(flow, shown, e)}
+        for layer in flow:
+            if isinstance(layer, ContinuousLayer):
+                drawn["trajectories"] = partial(trajectories_picture, layer, one)
+        return drawn
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
