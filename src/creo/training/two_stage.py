@@ -137,7 +137,7 @@ class TwoStage(GenerativeModel):
         return self.first.pictures(x, self._of(self.first, c))
 
 
-@dataclass
+@dataclass(repr=False)
 class Codes(Data):
     """The codes of a data set as a data set.
 
@@ -150,6 +150,9 @@ class Codes(Data):
     first: GenerativeModel = field(kw_only=True)
     of: Data = field(kw_only=True)
     run: Path | None = field(kw_only=True, default=None)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Data(", "Codes(", 1)
 
     @property
     def content_hash(self) -> str:
