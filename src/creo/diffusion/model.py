@@ -20,8 +20,9 @@ Source of the common frame: Kingma, Gao 2023, https://arxiv.org/abs/2303.00848.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,22 +33,27 @@ from creo.diffusion.guidance import guided
 from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob
 from creo.diffusion.objective import Objective, WeightName
 from creo.diffusion.paths import Path, columns
+from creo.diffusion.pictures import pictures
 from creo.diffusion.predictions import PREDICTIONS
 from creo.diffusion.solvers import SOLVERS, Denoiser, Record, Solver, Spacing, time_grid
 from creo.diffusion.units import Units
 from creo.errors import OptionError, SpaceError, UnknownName, suggestion
 from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
+from creo.nn.dit import DiT
 from creo.nn.time import TimeMLP
 from creo.nn.unet import UNet
 from creo.spaces import Continuous, Ordinal, Space
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CONTEXT_WIDTH = 32
 
 #: Shorter side from which images get a U-Net.
 UNET_FROM = 16
 
-NetworkName = Literal["auto", "mlp", "unet"]
+NetworkName = Literal["auto", "mlp", "unet", "dit"]
 PredictionName = Literal["auto", "data", "noise", "score", "v", "velocity", "F"]
 WeightChoice = Literal["auto", "output", "simple", "likelihood", "min-snr", "edm", "p2"]
 
@@ -76,7 +82,8 @@ class Diffusion(GenerativeModel):
 
     Args:
         space: Continuous or Ordinal.
-        network: (x (B, *shape) of unit variance, log(sigma/alpha) (B,), context (B, width) or None) to (B, *shape).
+        network: (x (B, *shape) of unit variance, log(sigma/alpha) (B,) or (1,), context (B, width) or None) to
+            (B, *shape).
         choices: everything else.
         condition: what it is conditioned on, or None.
         embedding: raw conditions to context; needed if there is a condition.
@@ -136,11 +143,11 @@ class Diffusion(GenerativeModel):
         Args:
             space: Continuous or Ordinal.
             condition: what it is conditioned on, or None.
-            network: mlp or unet (images only); auto is unet for images of at least 16 x 16.
+            network: mlp, unet or dit (both of images only); auto is unet for images of at least 16 x 16.
             hidden: units of the perceptron's hidden layers.
-            channels: of the U-Net at full size.
-            blocks: of the U-Net per size.
-            patch: side of the squares of pixels that the U-Net takes as one; larger is cheaper and coarser.
+            channels: of the U-Net at full size; a DiT's sites have four times as many numbers.
+            blocks: of the U-Net per size; a DiT has four times as many.
+            patch: side of the squares of pixels taken as one; larger is cheaper and coarser.
             prediction: what the network's output is; auto is the recipe's.
             weight: of the loss; auto is the recipe's.
             label_dropout: probability of dropping the condition in training.
@@ -153,6 +160,8 @@ class Diffusion(GenerativeModel):
         net: nn.Module
         if network == "unet" or (network == "auto" and large):
             net = UNet(space.shape, channels=channels, blocks=blocks, context=context, patch=patch)
+        elif network == "dit":
+            net = DiT(space.shape, patch=patch, width=4 * channels, layers=4 * blocks, context=context)
         else:
             net = TimeMLP(space.shape, hidden=hidden, context=context)
         return cls(
@@ -195,7 +204,7 @@ class Diffusion(GenerativeModel):
         )
         variance = alpha.square() + sigma.square()
         scale, linear = columns(variance.rsqrt(), x), columns((a * alpha + b * sigma) / variance, x)
-        level = (sigma.log() - alpha.clamp_min(1e-30).log()).expand(len(x))
+        level = (sigma.log() - alpha.clamp_min(1e-30).log()).reshape(-1)  # one for all costs one embedding
         return linear * x + self.network(scale * x, level.to(x.dtype), e)
 
     def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
@@ -317,6 +326,10 @@ class Diffusion(GenerativeModel):
             times = time_grid(self.choices.path, steps, spacing=spacing)
             middle, likely = self.units(cells + 0.5), cell_reconstruction(low, high)
             return variational_bound(denoise, self.choices.path, times, middle, likely, variance=variance)
+
+    def pictures(self, x: Tensor, c: Tensor | None = None) -> Mapping[str, Callable[[], Figure]]:
+        """Forward process, trajectory, and in the plane particles and score field: `creo.diffusion.pictures`."""
+        return pictures(self, x, c)
 
     def _at(self, x: Tensor, t: Tensor, c: Tensor | None) -> tuple[Tensor, Denoiser]:
         if not x.is_floating_point() or x.shape[1:] != self.space.shape:
