@@ -104,7 +104,7 @@ def test_traces_against_the_jacobian():
         ]
     )
     x.requires_grad_()
-    value, trace = exact_trace(v, 0.3, x, e, graph=False)
+    value, trace, _ = exact_trace(v, 0.3, x, e, graph=False)
     torch.testing.assert_close(trace, truth, atol=1e-10, rtol=0)
     torch.testing.assert_close(value, v(0.3, x, e), atol=1e-12, rtol=0)
     # all 16 sign vectors: the mean over Rademacher noise is the trace exactly
@@ -171,3 +171,50 @@ def test_models_report_their_evaluations():
         x, c = torch.randn(16, 2), torch.randint(0, 2, (16,))
         model.train().loss(x, c)
         assert model.nfe == 20
+
+
+def test_a_linear_field_has_the_energies_of_its_closed_form():
+    a = torch.tensor([[0.3, -0.5], [0.2, 0.1]], dtype=torch.float64)
+
+    class Linear(nn.Module):
+        def forward(self, t, x, e=None):
+            return x @ a.T
+
+    layer = Continuous(Linear(), steps=16, kinetic=2.0, jacobian=3.0).train()
+    x = torch.randn(7, 2, dtype=torch.float64)
+    _, log_det = layer.forward(x)
+    times = torch.linspace(0, 1, 4001, dtype=torch.float64)
+    speeds = torch.stack([(x @ torch.matrix_exp(t * a).T @ a.T).square().sum(1).mean() for t in times])
+    torch.testing.assert_close(layer.energies["kinetic"], torch.trapezoid(speeds, times), rtol=1e-5, atol=0)
+    torch.testing.assert_close(layer.energies["jacobian"], a.square().sum(), rtol=1e-9, atol=0)
+    expected = 2 * layer.energies["kinetic"] + 3 * layer.energies["jacobian"]
+    torch.testing.assert_close(layer.penalty, expected)
+    torch.testing.assert_close(log_det, a.trace().expand(7))
+    assert layer.eval().forward(x)[1].shape == (7,)
+    assert layer.penalty is None
+
+
+@pytest.mark.parametrize("trace", ["exact", "rademacher"])
+def test_checkpointed_gradients_are_those_of_plain_backpropagation(trace):
+    grads = []
+    for checkpoint in (False, True):
+        torch.manual_seed(0)
+        model = creo.build(
+            "ffjord",
+            Reals((3,)),
+            hidden=(8,),
+            steps=3,
+            trace=trace,
+            kinetic=0.1,
+            jacobian=0.1,
+            checkpoint=checkpoint,
+        ).double()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(0.3 * torch.randn_like(p))
+        terms = model.train().loss(torch.randn(5, 3, dtype=torch.float64))
+        grads.append(torch.autograd.grad(terms.loss, list(model.parameters()), materialize_grads=True))
+        assert {"nll", "kinetic", "jacobian", "nfe"} <= set(terms.parts)
+        assert float(terms.parts["nfe"]) == 12
+    for plain, kept in zip(*grads, strict=True):
+        torch.testing.assert_close(kept, plain, rtol=1e-10, atol=1e-12)

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from typing import Self
 
+from torch import Tensor
+
 from creo.flows.continuous import Continuous, TraceName, Velocity
 from creo.flows.flow import Flow, PreprocessName
 from creo.flows.layer import Layer
-from creo.model import TrainingDefaults
+from creo.model import Terms, TrainingDefaults
 from creo.spaces import Space
 
 
@@ -38,6 +40,9 @@ class CNF(Flow):
         steps: int = 8,
         method: str = "rk4",
         trace: TraceName = "exact",
+        kinetic: float = 0.0,
+        jacobian: float = 0.0,
+        checkpoint: bool = False,
         preprocess: PreprocessName = "histogram",
     ) -> Self:
         """A perceptron as velocity.
@@ -49,12 +54,18 @@ class CNF(Flow):
             steps: of a solve in training.
             method: of a solve in training: euler, midpoint, rk4 or dopri5.
             trace: in training: exact, rademacher or gaussian.
+            kinetic, jacobian: weights of the regularisers in the loss; 0.01 each makes solves cheaper.
+            checkpoint: less memory in training, for taking every step twice.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
         """
 
         def layers(context: int) -> list[Layer]:
             velocity = Velocity(space.dims, hidden=hidden, context=context)
-            return [Continuous(velocity, trace=trace, method=method, steps=steps)]
+            layer = Continuous(
+                velocity, trace=trace, method=method, steps=steps, kinetic=kinetic, jacobian=jacobian,
+                checkpoint=checkpoint,
+            )  # fmt: skip
+            return [layer]
 
         return cls.compose(space, condition, layers, preprocess=preprocess)
 
@@ -65,7 +76,19 @@ class CNF(Flow):
     @property
     def nfe(self) -> int:
         """Evaluations of the velocity in the last solve."""
-        return sum(layer.nfe for layer in self.flow.modules() if isinstance(layer, Continuous))
+        return sum(layer.nfe for layer in self._layers())
+
+    def _layers(self) -> list[Continuous]:
+        return [layer for layer in self.flow.modules() if isinstance(layer, Continuous)]
+
+    def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
+        """Negative log-likelihood in nats per sample, and the regularisers; parts also tell the evaluations, `nfe`."""
+        terms = super().loss(x, c)
+        loss, parts = terms.loss, {**terms.parts, "nfe": terms.loss.new_tensor(float(self.nfe))}
+        for layer in self._layers():
+            if layer.penalty is not None:
+                loss, parts = loss + layer.penalty, parts | layer.energies
+        return Terms(loss, parts)
 
 
 class FFJORD(CNF):
@@ -81,6 +104,9 @@ class FFJORD(CNF):
         steps: int = 8,
         method: str = "rk4",
         trace: TraceName = "rademacher",
+        kinetic: float = 0.0,
+        jacobian: float = 0.0,
+        checkpoint: bool = False,
         preprocess: PreprocessName = "histogram",
     ) -> Self:
         """A perceptron as velocity.
@@ -92,8 +118,11 @@ class FFJORD(CNF):
             steps: of a solve in training.
             method: of a solve in training: euler, midpoint, rk4 or dopri5.
             trace: in training: exact, rademacher or gaussian.
+            kinetic, jacobian: weights of the regularisers in the loss; 0.01 each makes solves cheaper.
+            checkpoint: less memory in training, for taking every step twice.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
         """
         return super().for_space(
-            space, condition, hidden=hidden, steps=steps, method=method, trace=trace, preprocess=preprocess
-        )
+            space, condition, hidden=hidden, steps=steps, method=method, trace=trace, kinetic=kinetic,
+            jacobian=jacobian, checkpoint=checkpoint, preprocess=preprocess,
+        )  # fmt: skip

@@ -13,12 +13,18 @@ so log_det = int_0^1 tr(dv/dx) dt, solved together with x. The trace is
 with one eps per sample, drawn once per solve: redrawn within a solve, the estimate would not be of any one integral.
 Estimates are for training; in `eval()` the trace is exact.
 
+Two regularisers keep the field easy to solve: in training the integrals of |v|^2 (`kinetic`) and of |eps^T dv/dx|^2, or
+|dv/dx|^2 where the trace is exact (`jacobian`), are solved along, and `penalty` is their weighted mean over the batch.
+
+With `checkpoint` the fixed steps keep their ends alone and are taken again in the backward pass: the same gradient for
+the memory of one step.
+
 Training takes fixed steps; `eval()` and `inverse` in `eval()` solve adaptively, to `tolerance` of the dtype, so that a
 reported likelihood does not depend on a number of steps. One step size serves the batch, chosen for its worst sample
 (`creo.flows.ode`). `nfe` counts the evaluations of v of the last solve.
 
 Sources: Chen, Rubanova, Bettencourt, Duvenaud 2018, https://arxiv.org/abs/1806.07366; Grathwohl et al. 2019 (FFJORD),
-https://arxiv.org/abs/1810.01367.
+https://arxiv.org/abs/1810.01367; regularisers: Finlay et al. 2020, https://arxiv.org/abs/2002.02798.
 """
 
 from __future__ import annotations
@@ -59,23 +65,28 @@ class Velocity(nn.Module):
         return self.network(torch.cat([x, torch.full_like(x[:, :1], t)], 1), e)
 
 
-def exact_trace(v: nn.Module, t: float, x: Tensor, e: Tensor | None, graph: bool) -> tuple[Tensor, Tensor]:
-    """v and tr dv/dx, by one backward pass through D copies of the batch."""
+def exact_trace(
+    v: nn.Module, t: float, x: Tensor, e: Tensor | None, graph: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """v, tr dv/dx and |dv/dx|^2, by one backward pass through D copies of the batch."""
     dims = x.shape[1]
     copies = x.repeat_interleave(dims, 0)
     basis = torch.eye(dims, dtype=x.dtype, device=x.device).repeat(len(x), 1)
     value = v(t, copies, None if e is None else e.repeat_interleave(dims, 0))
     (products,) = torch.autograd.grad(value, copies, basis, create_graph=graph)
-    return value[::dims], (products * basis).sum(1).unflatten(0, (-1, dims)).sum(1)
+    trace, square = (
+        part.sum(1).unflatten(0, (-1, dims)).sum(1) for part in (products * basis, products.square())
+    )
+    return value[::dims], trace, square
 
 
 def hutchinson_trace(
     v: nn.Module, t: float, x: Tensor, e: Tensor | None, graph: bool, noise: Tensor
-) -> tuple[Tensor, Tensor]:
-    """v and noise^T (dv/dx) noise."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """v, noise^T (dv/dx) noise and |noise^T dv/dx|^2."""
     value = v(t, x, e)
     (product,) = torch.autograd.grad(value, x, noise, create_graph=graph)
-    return value, (product * noise).sum(1)
+    return value, (product * noise).sum(1), product.square().sum(1)
 
 
 class Continuous(Layer):
@@ -87,6 +98,8 @@ class Continuous(Layer):
         method: of the fixed steps in training.
         steps: how many.
         tolerance: of adaptive solves; if not given, 1e-5 in float32 and 1e-10 in float64.
+        kinetic, jacobian: weights of the two regularisers in `penalty`.
+        checkpoint: take the fixed steps again in the backward pass instead of keeping their activations.
     """
 
     def __init__(
@@ -97,6 +110,9 @@ class Continuous(Layer):
         method: str = "rk4",
         steps: int = 8,
         tolerance: float | None = None,
+        kinetic: float = 0.0,
+        jacobian: float = 0.0,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         tableau(method)
@@ -106,7 +122,17 @@ class Continuous(Layer):
                 f"received trace={trace!r}, steps={steps}"
             )
         self.velocity, self.trace, self.method, self.steps = velocity, trace, method, steps
-        self.tolerance = tolerance
+        if not (kinetic >= 0 and jacobian >= 0):
+            raise OptionError(f"weights of regularisers are at least 0; received {kinetic} and {jacobian}")
+        self.tolerance, self.kinetic, self.jacobian, self.checkpoint = (
+            tolerance,
+            kinetic,
+            jacobian,
+            checkpoint,
+        )
+        #: the regularisers' weighted mean over the last batch that was trained on, and its two parts; or None
+        self.penalty: Tensor | None = None
+        self.energies: dict[str, Tensor] = {}
         #: evaluations of the velocity in the last solve
         self.nfe = 0
 
@@ -129,11 +155,13 @@ class Continuous(Layer):
 
         return self._integrate(field, (y.flatten(1),), 1.0, 0.0)[0].reshape_as(y)
 
-    def _integrate(self, field: Field, state: State, t0: float, t1: float) -> State:
+    def _integrate(self, field: Field, state: State, t0: float, t1: float, e: Tensor | None = None) -> State:
         dtype = state[0].dtype
+        kept = self.checkpoint and torch.is_grad_enabled()
+        again = (*self.velocity.parameters(), *([] if e is None else [e])) if kept else ()
         with torch.autocast(state[0].device.type, enabled=False):
             if self.training:
-                return solve_fixed(field, state, t0, t1, method=self.method, steps=self.steps)
+                return solve_fixed(field, state, t0, t1, method=self.method, steps=self.steps, again=again)
             tolerance = TOLERANCE.get(dtype, 1e-5) if self.tolerance is None else self.tolerance
             return solve_adaptive(field, state, t0, t1, rtol=tolerance, atol=tolerance)
 
@@ -145,17 +173,33 @@ class Continuous(Layer):
         return torch.randint_like(x, 2) * 2 - 1
 
     def _solve(self, x: Tensor, e: Tensor | None, t0: float, t1: float) -> tuple[Tensor, Tensor]:
-        graph, noise, self.nfe = torch.is_grad_enabled(), self._noise(x.flatten(1)), 0
+        noise, self.nfe = self._noise(x.flatten(1)), 0
+
+        regular = self.training and (self.kinetic > 0 or self.jacobian > 0)
 
         def field(t: float, state: State) -> State:
             self.nfe += 1
+            graph = torch.is_grad_enabled()
             with torch.enable_grad():
                 at = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
                 if noise is None:
-                    value, trace = exact_trace(self.velocity, t, at, e, graph)
+                    value, trace, square = exact_trace(self.velocity, t, at, e, graph)
                 else:
-                    value, trace = hutchinson_trace(self.velocity, t, at, e, graph, noise)
-            return (value, trace) if graph else (value.detach(), trace.detach())
+                    value, trace, square = hutchinson_trace(self.velocity, t, at, e, graph, noise)
+            slopes = (value, trace, value.square().sum(1), square) if regular else (value, trace)
+            return slopes if graph else tuple(slope.detach() for slope in slopes)
 
-        y, log_det = self._integrate(field, (x.flatten(1), x.new_zeros(len(x))), t0, t1)
+        zeros = x.new_zeros(len(x))
+        y, log_det, *energies = self._integrate(
+            field, (x.flatten(1), zeros, *[zeros] * (2 * regular)), t0, t1, e
+        )
+        self._regularise(energies, t1 - t0)
         return y.reshape_as(x), log_det
+
+    def _regularise(self, energies: list[Tensor], direction: float) -> None:
+        if not energies:
+            self.penalty, self.energies = None, {}
+            return
+        kinetic, square = (direction * energy.mean() for energy in energies)
+        self.penalty = self.kinetic * kinetic + self.jacobian * square
+        self.energies = {"kinetic": kinetic.detach(), "jacobian": square.detach()}

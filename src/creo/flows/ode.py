@@ -19,8 +19,8 @@ Solving Ordinary Differential Equations I (section II.4).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,7 +94,37 @@ def stages(f: Field, table: Tableau, t: float, x: State, h: float, first: State 
     return slopes
 
 
-def solve_fixed(f: Field, x: State, t0: float, t1: float, *, method: str = "rk4", steps: int = 16) -> State:
+class _Again(torch.autograd.Function):
+    """A step whose activations are not kept: (step, t, entries of the state, state and all that it depends on)."""
+
+    @staticmethod
+    def forward(ctx: Any, step: Callable[..., State], t: float, entries: int, *tensors: Tensor) -> State:
+        ctx.step, ctx.t, ctx.entries = step, t, entries
+        ctx.save_for_backward(*tensors)
+        return step(t, *tensors[:entries])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        state = tuple(s.detach().requires_grad_() for s in ctx.saved_tensors[: ctx.entries])
+        inputs = (*state, *ctx.saved_tensors[ctx.entries :])
+        wanted = [i for i, tensor in enumerate(inputs) if tensor.requires_grad]
+        with torch.enable_grad():
+            new = ctx.step(ctx.t, *state)
+        found = torch.autograd.grad(new, [inputs[i] for i in wanted], gradients, allow_unused=True)
+        of = dict(zip(wanted, found, strict=True))
+        return None, None, None, *(of.get(i) for i in range(len(inputs)))
+
+
+def solve_fixed(
+    f: Field,
+    x: State,
+    t0: float,
+    t1: float,
+    *,
+    method: str = "rk4",
+    steps: int = 16,
+    again: Sequence[Tensor] = (),
+) -> State:
     """Integrate with equal steps.
 
     Args:
@@ -103,6 +133,8 @@ def solve_fixed(f: Field, x: State, t0: float, t1: float, *, method: str = "rk4"
         t0, t1: times; t1 < t0 goes back.
         method: name of a solver.
         steps: how many.
+        again: all tensors that f depends on; if given, only the steps' ends are kept for the backward pass, which
+            takes every step again.
     """
     table = tableau(method)
     if steps < 1:
@@ -110,8 +142,13 @@ def solve_fixed(f: Field, x: State, t0: float, t1: float, *, method: str = "rk4"
     if table.error:  # the last stage is for the error estimate only
         table = table._replace(c=table.c[:-1], a=table.a[:-1], b=table.b[:-1])
     h = (t1 - t0) / steps
+
+    def step(t: float, *state: Tensor) -> State:
+        return _combine(state, h, table.b, stages(f, table, t, state, h))
+
     for i in range(steps):
-        x = _combine(x, h, table.b, stages(f, table, t0 + i * h, x, h))
+        t = t0 + i * h
+        x = _Again.apply(step, t, len(x), *x, *again) if again else step(t, *x)
     return x
 
 

@@ -71,10 +71,16 @@ def _panel(axes: Axes, points: Tensor, rest: list[Layer], e: Tensor | None) -> N
     log_density = _log_density(raster, rest, e).reshape(RASTER, RASTER).cpu()
     grid = noise_grid().to(points)
     lines = _pull_back(grid.flatten(0, 1), rest, e).reshape(grid.shape).cpu()
-    axes.pcolormesh(*sides, log_density.exp(), cmap="Blues", shading="nearest", rasterized=True)
-    for line in lines:
+    axes.pcolormesh(
+        *(side.numpy() for side in sides),
+        log_density.exp().numpy(),
+        cmap="Blues",
+        shading="nearest",
+        rasterized=True,
+    )
+    for line in lines.numpy():
         axes.plot(*line.T, color="0.45", linewidth=0.4)
-    shown = points[:300].cpu()
+    shown = points[:300].cpu().numpy()
     axes.scatter(shown[:, 0], shown[:, 1], s=2, color="tab:orange", linewidths=0)
     axes.set(xlim=(float(low[0]), float(high[0])), ylim=(float(low[1]), float(high[1])), xticks=[], yticks=[])
 
@@ -112,7 +118,7 @@ def trajectories_picture(layer: Continuous, e: Tensor | None, *, n: int = 150, s
             lambda t, s: (layer.velocity(t, s[0], given),), (state,), i / steps, (i - 1) / steps, steps=1
         )
         path.append(state)
-    paths = torch.stack(path).cpu()
+    paths = torch.stack(path).cpu().numpy()
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(paths[..., 0], paths[..., 1], color="0.75", linewidth=0.5)
