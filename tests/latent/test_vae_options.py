@@ -11,6 +11,7 @@ import torch
 from creo.distributions.heads import Adjacent, Bernoulli, Gaussian
 from creo.errors import OptionError
 from creo.latent import IWAE, VAE
+from creo.latent.beta import Beta
 from creo.latent.bounds import bound_for, iwae_with_error
 from creo.latent.likelihood import log_likelihood
 from creo.latent.posteriors import posterior_for
@@ -208,6 +209,36 @@ def test_log_likelihood_is_the_heads_own_sum_with_its_gradient():
         weight = torch.randn_like(plain)
         a, b = (torch.autograd.grad((weight * v).sum(), params)[0] for v in (fast, plain))
         torch.testing.assert_close(a, b)
+
+
+def test_the_beta_head_is_the_beta_density_of_the_range():
+    torch.manual_seed(10)
+    x = 4 + 3 * torch.rand(50, 2, dtype=torch.float64)
+    head = Beta((2,)).double()
+    head.initialise(x)
+    low, high = head.low, head.low + head.width
+    assert (low < x.amin(0)).all()
+    assert (high > x.amax(0)).all()
+    params = torch.randn(2, 2, dtype=torch.float64)
+    grid = low + (high - low) * (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 20_000
+    density = head.log_prob(params.expand(20_000, 2, 2), grid).exp()
+    mass = density.mean(0) * (high - low)
+    torch.testing.assert_close(mass, torch.ones(2, dtype=torch.float64), rtol=1e-3, atol=0)
+    torch.testing.assert_close((density * grid).mean(0) * (high - low), head.mean(params), rtol=1e-3, atol=0)
+    draws = head.sample(params.expand(20_000, 2, 2))
+    assert ((draws.mean(0) - head.mean(params)).abs() < 4.5 * draws.std(0) / math.sqrt(20_000)).all()
+    peak = torch.full((1, 2, 2), 3.0, dtype=torch.float64) + torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    at = head.mode(peak)
+    assert (head.log_prob(peak, at) > head.log_prob(peak, at + 0.01)).all()
+    assert (head.log_prob(peak, at) > head.log_prob(peak, at - 0.01)).all()
+    assert head.log_prob(params, low - 0.1).isneginf().all()
+    with pytest.raises(OptionError, match="head 'beta' is a density of real variables"):
+        VAE.for_space(SPACE, head="beta")
+    model = VAE.for_space(Continuous((2,)), head="beta", hidden=8, latent=2).double()
+    model.initialise(x)
+    model.loss(x).loss.backward()
+    assert model.eval().log_prob(x).isfinite().all()
+    assert Continuous((2,)).check(model.sample(9)).shape == (9, 2)
 
 
 def test_the_best_fixed_deviation_of_a_decoder_is_the_root_of_its_mean_square_error():

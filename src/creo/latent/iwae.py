@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from creo.distributions.heads import HeadName
+from creo.latent.beta import DecoderHeadName
 from creo.latent.bounds import BoundName
 from creo.latent.estimators import EstimatorName
 from creo.latent.networks import Activation
@@ -34,7 +34,7 @@ class IWAE(VAE):
         hidden: int = 200,
         layers: int = 2,
         activation: Activation = "tanh",
-        head: HeadName = "auto",
+        head: DecoderHeadName = "auto",
         components: int = 3,
         std: float = 0.0,
         bound: BoundName = "iwae",

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 
-from creo.distributions.heads import Head, HeadName, head_for
+from creo.distributions.heads import Head
 from creo.errors import OptionError, SpaceError
+from creo.latent.beta import DecoderHeadName, decoder_head
 from creo.latent.bounds import Bound, BoundName, bound_for, iwae_with_error
 from creo.latent.estimators import EstimatorName, Objective, estimator_for
 from creo.latent.likelihood import log_likelihood
@@ -149,7 +150,7 @@ class VAE(GenerativeModel):
         channels: int = 32,
         activation: Activation = "silu",
         residual: bool = True,
-        head: HeadName = "auto",
+        head: DecoderHeadName = "auto",
         components: int = 3,
         std: float = 0.0,
         bound: BoundName = "elbo",
@@ -183,8 +184,8 @@ class VAE(GenerativeModel):
             activation: silu, tanh or relu, of the perceptrons.
             residual: perceptrons add a layer's input to its output.
             head: distribution of a pixel or variable given z: bernoulli (2 levels), categorical, adjacent (a table
-                by neighbours' log-odds), logistic (discretised, mixture), gaussian (continuous data); auto picks
-                by the space.
+                by neighbours' log-odds), logistic (discretised, mixture), gaussian (continuous data), beta
+                (continuous data of bounded range); auto picks by the space.
             components: logistics in the mixture of the logistic head.
             std: fixed standard deviation of the gaussian head, in raw units; 0 learns it.
             bound: what training raises: elbo, iwae, miwae, piwae or ciwae.
@@ -208,7 +209,7 @@ class VAE(GenerativeModel):
         """
         if not isinstance(space, Continuous | Ordinal):
             raise SpaceError(f"VAE models Continuous and Ordinal; received {space}")
-        of_pixel = head_for(space, head, components=components, std=std or None)
+        of_pixel = decoder_head(space, head, components=components, std=std or None)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
         family = posterior_for(posterior, latent)
         encoder, decoder = encoder_decoder(
