@@ -84,7 +84,7 @@ class LadderVAE(HierarchicalVAE):
         components: int = 3,
         std: float = 0.0,
         beta: float = 1.0,
-        warmup: int = 200,
+        warmup: int = 1000,
         free_bits: float = 0.0,
         samples: int = 32,
         width: int = 32,

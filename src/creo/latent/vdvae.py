@@ -152,7 +152,7 @@ class VDVAE(HierarchicalVAE):
         components: int = 3,
         std: float = 0.0,
         beta: float = 1.0,
-        warmup: int = 200,
+        warmup: int = 1000,
         free_bits: float = 0.0,
         samples: int = 8,
         width: int = 32,
