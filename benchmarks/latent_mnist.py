@@ -38,11 +38,11 @@ COMMON = {
 }
 #: name -> (stages, target in nats)
 CASES: dict[str, tuple[tuple[Stage, ...], float]] = {
-    "VAE": ((Stage(120_000, {"beta_warmup": 6000}, {"lr": 2e-3}),), 88.0),
+    "VAE": ((Stage(340_000, {"beta_warmup": 6000}, {"lr": 2e-3}),), 88.0),
     "IWAE-50": (
         (
-            Stage(50_000, {"bound": "iwae", "k": 5}, {"lr": 2e-3}),
-            Stage(20_000, {"bound": "iwae", "k": 50, "keep": 1}, {"lr": 1e-3}),
+            Stage(60_000, {"bound": "iwae", "k": 5}, {"lr": 2e-3}),
+            Stage(28_000, {"bound": "iwae", "k": 50, "keep": 1}, {"lr": 1e-3}),
         ),
         86.0,
     ),
