@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence
 
 import creo
 from creo.errors import OptionError, SpaceError
-from creo.latent.hierarchical import Given, Normal
+from creo.latent.chooser import Given, Normal
 from creo.latent.ladder_vae import product
 from creo.latent.vdvae import default_layout, parse_layout
 from creo.spaces import Continuous, Ordinal

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from creo.distributions.heads import Head, HeadName, head_for
 from creo.errors import OptionError, SpaceError
-from creo.latent.hierarchical import Chooser, HierarchicalVAE, Normal, normal
+from creo.latent.chooser import Chooser, Normal, normal
+from creo.latent.hierarchical import HierarchicalVAE
 from creo.nn import ConditionEmbedding
 from creo.nn.mlp import MLP
 from creo.nn.shaped import NetworkName, reader, writer

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from creo.distributions.heads import Head, HeadName, head_for
 from creo.errors import OptionError, SpaceError
-from creo.latent.hierarchical import Chooser, HierarchicalVAE, normal
+from creo.latent.chooser import Chooser, normal
+from creo.latent.hierarchical import HierarchicalVAE
 from creo.model import TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.spaces import Continuous, Ordinal, Space
