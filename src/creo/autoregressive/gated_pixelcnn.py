@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 from torch import nn
 
 from creo.autoregressive.colours import Chained
-from creo.autoregressive.made import Coding, TableName, coding_name, table_head
+from creo.autoregressive.made import Coding, CodingName, TableName, coding_name, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.gated import GatedStack
 from creo.spaces import Ordinal, Space
@@ -41,8 +41,16 @@ SIZES = {
 SizeName = Literal["auto", "tiny", "digits", "small", "base"]
 
 
+def size_by_space(space: Ordinal) -> Literal["tiny", "digits", "small"]:
+    """tiny up to 36 pixels of at most 64 levels (codes of pictures have more), digits up to 144 pixels, else small."""
+    _, height, columns = grid(space)
+    if height * columns <= 36 and space.levels <= 64:
+        return "tiny"
+    return "digits" if height * columns <= 144 else "small"
+
+
 def size_of(
-    space: Space,
+    space: Ordinal,
     name: SizeName,
     *,
     width: int = 0,
@@ -55,14 +63,13 @@ def size_of(
 
     Args:
         space: Ordinal images.
-        name: `auto` goes by the number of pixels: tiny up to 36, digits up to 144, else small.
+        name: `auto` is `size_by_space`.
         width, layers: 0: those of the size, the width times `widen`.
         first, dropout: None: those of the size.
         widen: what the network needs more channels by.
     """
     if name == "auto":
-        _, height, columns = grid(space)
-        name = "tiny" if height * columns <= 36 else "digits" if height * columns <= 144 else "small"
+        name = size_by_space(space)
     size = SIZES[name]
     return Size(
         width or widen * size.width,
@@ -120,6 +127,7 @@ class GatedPixelCNN(PixelModel):
         kernel: int = 3,
         first: int | None = None,
         attention: int = 0,
+        coding: CodingName = "auto",
         head: TableName = "auto",
         components: int = 5,
         dropout: float | None = None,
@@ -130,12 +138,13 @@ class GatedPixelCNN(PixelModel):
         Args:
             space: Ordinal images.
             condition: what it is conditioned on, or None.
-            size: width and layers by name; auto goes by the number of pixels.
+            size: width and layers by name; auto goes by the number of pixels and levels.
             width: channels; 0: those of the size.
             layers: number of layers; 0: those of the size.
             kernel: side of the convolutions, odd.
             first: side of the first convolution, odd; None: that of the size.
             attention: blocks of causal attention between the layers (PixelSNAIL's).
+            coding: how the network sees a channel; see MADE (levels without an order want onehot).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping a unit in training; None: that of the size.
@@ -144,7 +153,7 @@ class GatedPixelCNN(PixelModel):
         space = images(space)
         of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout)
         table = table_head(space, head, components)
-        coding = Coding(coding_name(space, "auto"), table.levels)
-        network = stack_of(GatedStack, space, condition, coding, of_size, kernel, attention=attention)
-        colours = Chained(of_size.width, grid(space)[0], coding, table, dropout=of_size.dropout)
-        return cls(space, network, coding, colours, condition=condition, width=of_size.width, drop=drop)
+        code = Coding(coding_name(space, coding), table.levels)
+        network = stack_of(GatedStack, space, condition, code, of_size, kernel, attention=attention)
+        colours = Chained(of_size.width, grid(space)[0], code, table, dropout=of_size.dropout)
+        return cls(space, network, code, colours, condition=condition, width=of_size.width, drop=drop)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from creo.autoregressive.colours import Chained
-from creo.autoregressive.made import Coding, TableName, coding_name, table_head
+from creo.autoregressive.gated_pixelcnn import size_by_space
+from creo.autoregressive.made import Coding, CodingName, TableName, coding_name, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.model import TrainingDefaults
 from creo.nn.causal_transformer import CausalTransformer
@@ -36,6 +37,7 @@ class ImageTransformer(PixelModel):
         width: int = 0,
         layers: int = 0,
         heads: int = 0,
+        coding: CodingName = "auto",
         head: TableName = "auto",
         components: int = 5,
         dropout: float = 0.1,
@@ -46,10 +48,11 @@ class ImageTransformer(PixelModel):
         Args:
             space: Ordinal images.
             condition: what it is conditioned on, or None.
-            size: width, layers and heads by name; auto goes by the number of pixels.
+            size: width, layers and heads by name; auto goes by the number of pixels and levels.
             width: of the features, a multiple of heads; 0: that of the size.
             layers: number of blocks; 0: that of the size.
             heads: attention heads; 0: that of the size.
+            coding: how the network sees a channel; see MADE (levels without an order want onehot).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping what a residual branch adds, in training.
@@ -57,15 +60,12 @@ class ImageTransformer(PixelModel):
         """
         space = images(space)
         channels, height, columns = grid(space)
-        places = height * columns
-        if size == "auto":
-            size = "tiny" if places <= 36 else "digits" if places <= 144 else "small"
-        of_size = SIZES[size]
+        of_size = SIZES[size_by_space(space) if size == "auto" else size]
         width, layers, heads = width or of_size[0], layers or of_size[1], heads or of_size[2]
         table = table_head(space, head, components)
-        coding = Coding(coding_name(space, "auto"), table.levels)
+        code = Coding(coding_name(space, coding), table.levels)
         network = CausalTransformer(
-            channels * coding.size,
+            channels * code.size,
             (height, columns),
             width=width,
             layers=layers,
@@ -73,8 +73,8 @@ class ImageTransformer(PixelModel):
             context=0 if condition is None else width,
             dropout=dropout,
         )
-        colours = Chained(width, channels, coding, table, dropout=dropout)
-        return cls(space, network, coding, colours, condition=condition, width=width, drop=drop)
+        colours = Chained(width, channels, code, table, dropout=dropout)
+        return cls(space, network, code, colours, condition=condition, width=width, drop=drop)
 
     def training_defaults(self) -> TrainingDefaults:
         return TrainingDefaults(batch_size=64, lr=1e-3, weight_decay=0.05, clip=1.0, ema=0.995, warmup=200)

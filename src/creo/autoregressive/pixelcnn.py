@@ -12,7 +12,7 @@ from typing import Self
 
 from creo.autoregressive.colours import Chained
 from creo.autoregressive.gated_pixelcnn import SizeName, size_of, stack_of
-from creo.autoregressive.made import Coding, TableName, coding_name, table_head
+from creo.autoregressive.made import Coding, CodingName, TableName, coding_name, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.masked_conv import MaskedConvNet
 from creo.spaces import Space
@@ -32,6 +32,7 @@ class PixelCNN(PixelModel):
         layers: int = 0,
         kernel: int = 3,
         first: int | None = None,
+        coding: CodingName = "auto",
         head: TableName = "auto",
         components: int = 5,
         dropout: float | None = None,
@@ -42,11 +43,12 @@ class PixelCNN(PixelModel):
         Args:
             space: Ordinal images.
             condition: what it is conditioned on, or None.
-            size: width and layers by name; auto goes by the number of pixels.
+            size: width and layers by name; auto goes by the number of pixels and levels.
             width: channels between blocks (half of them inside); 0: twice those of the size.
             layers: masked convolutions; 0: those of the size.
             kernel: side of the masked convolutions, odd.
             first: side of the first one, odd; None: that of the size.
+            coding: how the network sees a channel; see MADE (levels without an order want onehot).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping a unit in training; None: that of the size.
@@ -55,7 +57,7 @@ class PixelCNN(PixelModel):
         space = images(space)
         of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout, widen=2)
         table = table_head(space, head, components)
-        coding = Coding(coding_name(space, "auto"), table.levels)
-        network = stack_of(MaskedConvNet, space, condition, coding, of_size, kernel)
-        colours = Chained(of_size.width, grid(space)[0], coding, table, dropout=of_size.dropout)
-        return cls(space, network, coding, colours, condition=condition, width=of_size.width, drop=drop)
+        code = Coding(coding_name(space, coding), table.levels)
+        network = stack_of(MaskedConvNet, space, condition, code, of_size, kernel)
+        colours = Chained(of_size.width, grid(space)[0], code, table, dropout=of_size.dropout)
+        return cls(space, network, code, colours, condition=condition, width=of_size.width, drop=drop)

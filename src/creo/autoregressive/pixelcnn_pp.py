@@ -66,7 +66,7 @@ class PixelCNNpp(PixelModel):
         Args:
             space: Ordinal images.
             condition: what it is conditioned on, or None.
-            size: width and layers by name; auto goes by the number of pixels.
+            size: width and layers by name; auto goes by the number of pixels and levels.
             width: channels; 0: those of the size.
             layers: number of layers; 0: those of the size.
             kernel: side of the convolutions, odd.
