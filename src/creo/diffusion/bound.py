@@ -34,7 +34,7 @@ from creo.diffusion.solvers import Denoiser, Node, nodes
 from creo.diffusion.solvers.one_step import posterior_std
 from creo.errors import OptionError
 
-#: log p(x_0 | x_1) of (denoised x_0 (B, *), standard deviation of x_0 given x_1), (B,) nats.
+#: log p(x_0 | x_1) of (denoised x_0 (B, ...), standard deviation of x_0 given x_1), (B,) nats.
 Reconstruction = Callable[[Tensor, float], Tensor]
 Variance = Literal["small", "large"] | Tensor
 
@@ -54,7 +54,7 @@ class Bound:
 
 
 def gaussian_reconstruction(x0: Tensor) -> Reconstruction:
-    """log N(x_0; x_0-hat, v) of continuous data x0 (B, *)."""
+    """log N(x_0; x_0-hat, v) of continuous data x0 (B, ...)."""
 
     def log_prob(mean: Tensor, std: float) -> Tensor:
         z = (x0 - mean) / std
@@ -64,7 +64,7 @@ def gaussian_reconstruction(x0: Tensor) -> Reconstruction:
 
 
 def cell_reconstruction(low: Tensor, high: Tensor) -> Reconstruction:
-    """log of N(x_0-hat, v)'s mass between low and high (B, *), which are infinite at the first and last level."""
+    """log of N(x_0-hat, v)'s mass between low and high (B, ...), which are infinite at the first and last level."""
 
     def log_prob(mean: Tensor, std: float) -> Tensor:
         a, b = (low - mean) / std, (high - mean) / std
