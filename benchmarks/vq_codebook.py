@@ -16,15 +16,11 @@ import torch
 from torch import Tensor
 
 import creo
-from creo.autoregressive import GatedPixelCNN
-from creo.autoregressive.colours import Chained
-from creo.autoregressive.made import Coding
 from creo.data.dataset import Data
-from creo.distributions import Categorical
 from creo.evaluation.extractors import Setting, extractor
 from creo.evaluation.frechet import frechet_distance
 from creo.latent.quantise import number_of, perplexity
-from creo.nn.gated import GatedStack
+from creo.model import GenerativeModel
 from creo.spaces import Ordinal
 from creo.training import TwoStage, codes_of
 
@@ -43,15 +39,11 @@ def row(name: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
     return base | {"name": name, "value": round(value, 3), "unit": unit} | more
 
 
-def prior_of(space: Ordinal, *, ordered: bool) -> GatedPixelCNN:
+def prior_of(space: Ordinal, *, ordered: bool) -> GenerativeModel:
     """A Gated PixelCNN of codes; those without an order are shown to it one-hot."""
-    if ordered:
-        options = {"width": WIDTH, "layers": LAYERS, "first": KERNEL, "dropout": DROPOUT}
-        return creo.build("gated-pixelcnn", space, **options)  # type: ignore[return-value]
-    coding, shape = Coding("onehot", space.levels), (space.shape[-2], space.shape[-1])
-    network = GatedStack(coding.size, shape, width=WIDTH, layers=LAYERS, first=KERNEL, dropout=DROPOUT)
-    colours = Chained(WIDTH, 1, coding, Categorical(space.levels), dropout=DROPOUT)
-    return GatedPixelCNN(space, network, coding, colours)
+    options: dict[str, Any] = {"width": WIDTH, "layers": LAYERS, "first": KERNEL, "dropout": DROPOUT}
+    unordered = {} if ordered else {"coding": "onehot", "head": "categorical"}
+    return creo.build("gated-pixelcnn", space, **options, **unordered)
 
 
 def joint(codes: Tensor) -> Tensor:
