@@ -31,6 +31,7 @@ from creo.diffusion.bound import Bound, cell_reconstruction, variational_bound
 from creo.diffusion.coupling import Coupling, independent
 from creo.diffusion.guidance import guided
 from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob
+from creo.diffusion.networks import NetworkName, network_for
 from creo.diffusion.objective import Objective, WeightName
 from creo.diffusion.paths import Path, columns
 from creo.diffusion.pictures import pictures
@@ -40,9 +41,6 @@ from creo.diffusion.units import Units
 from creo.errors import OptionError, SpaceError, UnknownName, suggestion
 from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
-from creo.nn.dit import DiT
-from creo.nn.time import TimeMLP
-from creo.nn.unet import UNet
 from creo.spaces import Continuous, Ordinal, Space
 
 if TYPE_CHECKING:
@@ -50,10 +48,6 @@ if TYPE_CHECKING:
 
 CONTEXT_WIDTH = 32
 
-#: Shorter side from which images get a U-Net.
-UNET_FROM = 16
-
-NetworkName = Literal["auto", "mlp", "unet", "dit"]
 PredictionName = Literal["auto", "data", "noise", "score", "v", "velocity", "F"]
 WeightChoice = Literal["auto", "output", "simple", "likelihood", "min-snr", "edm", "p2"]
 
@@ -156,14 +150,15 @@ class Diffusion(GenerativeModel):
         if not isinstance(space, Continuous | Ordinal):
             raise SpaceError(f"{cls.__name__} models Continuous and Ordinal spaces; received {space}")
         context = 0 if condition is None else CONTEXT_WIDTH
-        large = space.is_image and min(space.shape[1:]) >= UNET_FROM
-        net: nn.Module
-        if network == "unet" or (network == "auto" and large):
-            net = UNet(space.shape, channels=channels, blocks=blocks, context=context, patch=patch)
-        elif network == "dit":
-            net = DiT(space.shape, patch=patch, width=4 * channels, layers=4 * blocks, context=context)
-        else:
-            net = TimeMLP(space.shape, hidden=hidden, context=context)
+        net = network_for(
+            space.shape,
+            network,
+            hidden=hidden,
+            channels=channels,
+            blocks=blocks,
+            patch=patch,
+            context=context,
+        )
         return cls(
             space,
             net,
