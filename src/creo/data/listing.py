@@ -79,6 +79,8 @@ _DATA_SETS: dict[str, DataSet] = {d.name: d for d in (
     DataSet("fashion-mnist-binary", _BINARY, _BITS, _SIXTY, "31 MB", *_FASHION, "fashion-mnist, training pictures binarised anew each time"),
     DataSet("fashion-mnist-binary-fixed", _FIXED, _BITS, _SIXTY, "31 MB", *_FASHION, "fashion-mnist, binarised once with a fixed seed"),
     DataSet("cifar10", "creo.data.cifar:load", "Ordinal((3, 32, 32), 256)", "45000/5000/10000", "170 MB", *_CIFAR, "small colour photographs, with labels"),
+    DataSet("bsds300", "creo.data.bsds:load", "Continuous((63,))", "100000/10000/20000", "22 MB", "non-commercial research", "Martin, Fowlkes, Tal, Malik (2001), https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/", "8 x 8 grey patches of photographs, mean removed"),
+    DataSet("uci:", "creo.data.uci:load", "Continuous((D,))", "published test masks, or 80/10/10 %", "0.1 to 2 MB", "CC BY 4.0 mostly", "UCI Machine Learning Repository, https://archive.ics.uci.edu", "uci:NAME, continuous columns: kin40k, california-housing, sml, wine-white and others"),
     DataSet("images:", "creo.data.images:load", "Ordinal((C, H, W), 256)", _RANDOM, "any", *_OWN, "images:FOLDER, a folder of pictures; sub-folders are labels"),
     DataSet("table:", "creo.data.table:load", "Table", _RANDOM, "any", *_OWN, "table:FILE.csv, .csv.gz or .parquet"),
     DataSet("array:", "creo.data.arrays:load", "Continuous or Ordinal", _RANDOM, "any", *_OWN, "array:FILE.npy or .npz, with x and c, or train, valid, test"),
