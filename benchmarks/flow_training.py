@@ -25,42 +25,44 @@ TARGETS = {"maf": 1.0, "nsf": 2.0, "nsf-ar": 2.0}
 LogProb = Callable[[Tensor], Tensor]
 
 
-def ours(name: str) -> tuple[nn.Module, LogProb]:
+def ours(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
     """creo's model."""
     options = {} if name == "maf" else {"bins": BINS}
-    model = creo.build(name, Continuous((DIMS,)), layers=LAYERS, hidden=HIDDEN, **options)
+    model = creo.build(name, Continuous((dims,)), layers=LAYERS, hidden=HIDDEN, **options)
     return model, model.log_prob
 
 
-def zuko(name: str) -> tuple[nn.Module, LogProb]:
+def zuko(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
     """zuko's flows; a coupling is its autoregressive flow in two passes."""
     import zuko as library
 
     kind = library.flows.MAF if name == "maf" else library.flows.NSF
     options = {"passes": 2} if name == "nsf" else {}
     options |= {} if name == "maf" else {"bins": BINS}
-    flow = kind(DIMS, transforms=LAYERS, hidden_features=HIDDEN, **options)
+    flow = kind(dims, transforms=LAYERS, hidden_features=HIDDEN, **options)
     return flow, lambda x: flow().log_prob(x)
 
 
-def nflows(name: str) -> tuple[nn.Module, LogProb]:
-    """nflows' flows, networks without residual blocks where it has them."""
+def nflows(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
+    """nflows' flows, networks without residual blocks where it has them; autoregressive ones reverse their order."""
     from nflows import distributions, flows, transforms
     from nflows.nn.nets import MLP
 
     def layer(i: int) -> nn.Module:
         if name == "maf":
             return transforms.MaskedAffineAutoregressiveTransform(
-                DIMS, HIDDEN[0], num_blocks=1, use_residual_blocks=False
+                dims, HIDDEN[0], num_blocks=1, use_residual_blocks=False
             )
         spline = {"num_bins": BINS, "tails": "linear", "tail_bound": 5.0}
         if name == "nsf-ar":
             return transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
-                DIMS, HIDDEN[0], num_blocks=1, use_residual_blocks=False, **spline
+                dims, HIDDEN[0], num_blocks=1, use_residual_blocks=False, **spline
             )
-        mask = (torch.arange(DIMS) + i) % 2
+        mask = (torch.arange(dims) + i) % 2
 
         class Network(MLP):
+            hidden_features = HIDDEN[0]  # by its root the library scales down what enters a softmax
+
             def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
                 return super().forward(x)
 
@@ -68,10 +70,11 @@ def nflows(name: str) -> tuple[nn.Module, LogProb]:
             mask, lambda a, b: Network([a], [b], list(HIDDEN)), **spline
         )
 
-    flow = flows.Flow(
-        transforms.CompositeTransform([layer(i) for i in range(LAYERS)]),
-        distributions.StandardNormal([DIMS]),
-    )
+    stack = []
+    for i in range(LAYERS):
+        turn = [] if name == "nsf" or not i else [transforms.ReversePermutation(dims)]
+        stack += [*turn, layer(i)]
+    flow = flows.Flow(transforms.CompositeTransform(stack), distributions.StandardNormal([dims]))
     return flow, flow.log_prob
 
 
