@@ -91,19 +91,22 @@ def test_table_from_a_mapping_or_pairs():
 
 
 @pytest.mark.parametrize(
-    ("space", "image"),
+    ("space", "image", "video"),
     [
-        (Ordinal((1, 8, 8), 17), True),
-        (Continuous((3, 4, 5)), True),
-        (Ordinal((2, 8, 8), 17), False),
-        (Ordinal((8, 8), 17), False),
-        (Tokens(3, 2), False),
-        (Categories(3), False),
-        (Table({"a": Continuous()}), False),
+        (Ordinal((1, 8, 8), 17), True, False),
+        (Continuous((3, 4, 5)), True, False),
+        (Ordinal((2, 8, 8), 17), False, True),
+        (Continuous((8, 4, 5)), False, True),
+        (Ordinal((8, 8), 17), False, False),
+        (Tokens(3, 2), False, False),
+        (Categories(3), False, False),
+        (Table({"a": Continuous()}), False, False),
     ],
 )
-def test_pictures_are_numeric_with_one_or_three_channels(space, image):
+def test_pictures_are_numeric_with_one_or_three_channels_and_videos_with_others(space, image, video):
     assert space.is_image is image
+    assert space.is_video is video
+    assert space.is_grid is (image or video)
 
 
 def test_counting_and_lebesgue_measure():

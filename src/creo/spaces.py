@@ -12,7 +12,7 @@ A data set carries its space, a model is built for a space, and both speak **raw
 
 The measure is what makes two models' `log_prob` comparable: on a counting space it is the logarithm of a
 probability (at most 0), on a Lebesgue space that of a density; always in nats per raw sample, never of a
-rescaled, dequantised or one-hot copy. Images are `(C, H, W)`.
+rescaled, dequantised or one-hot copy. Images are `(C, H, W)`, videos of grey frames `(T, H, W)`.
 
 This module imports no torch at the top, so that listing data sets and models stays instant.
 """
@@ -61,7 +61,17 @@ class Space:
     @property
     def is_image(self) -> bool:
         """Whether samples are pictures: numeric, (C, H, W) with 1 or 3 channels."""
-        return len(self.shape) == 3 and self.shape[0] in (1, 3) and self.kind in ("Continuous", "Ordinal")
+        return self.is_grid and self.shape[0] in (1, 3)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether samples are grey pictures in the order of time: numeric, (T, H, W) with T neither 1 nor 3."""
+        return self.is_grid and self.shape[0] not in (1, 3)
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether samples are numbers over the plane: numeric with three axes, a picture or a video."""
+        return len(self.shape) == 3 and self.kind in ("Continuous", "Ordinal")
 
     @property
     def dtype(self) -> torch.dtype:

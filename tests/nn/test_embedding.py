@@ -50,3 +50,20 @@ def test_initialise_reaches_the_columns_of_a_table_and_survives_a_constant():
     embed.initialise(c)
     assert embed(c).isfinite().all()
     assert float(embed.embed.columns[0].embed.mean) == 30
+
+
+def test_texts_are_told_apart_by_order_and_blanks_do_not_matter():
+    torch.manual_seed(0)
+    space = Tokens(6, 4, ("", "small", "bold", "seven"))
+    embed = ConditionEmbedding(space, 5).double()
+    c = torch.tensor([[1, 2, 3, 0, 0, 0], [2, 1, 3, 0, 0, 0], [3, 0, 0, 0, 0, 0]])
+    assert torch.pdist(embed(c)).min() > 1e-3
+    with torch.no_grad():
+        before = embed(c)
+        embed.embed.symbols.weight[0, :8] += 7.0
+        embed.embed.places[3:, :8] -= 2.0
+        torch.testing.assert_close(embed(c), before)
+        embed.embed.places[1, :8] += 3.0
+    assert (embed(c) - before).abs().amax(1)[:2].min() > 1e-3
+    torch.testing.assert_close(embed(c)[2], before[2])
+    assert embed(torch.zeros(1, 6, dtype=torch.long)).isfinite().all()

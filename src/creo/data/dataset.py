@@ -40,6 +40,7 @@ class Split:
         c: N conditions, or None.
         name: "train", "valid" or "test".
         transform: applied to every batch of x that is taken (dynamic binarisation, augmentation); may be random.
+        c_transform: applied to every batch of c that is taken (captions in other words); may be random.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class Split:
         *,
         name: str = "",
         transform: Callable[[Tensor], Tensor] | None = None,
+        c_transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if c is not None and len(c) != len(x):
             raise DataError(f"{len(x)} examples but {len(c)} conditions in split {name!r}")
-        self.store, self.c, self.name, self.transform = x, c, name, transform
+        self.store, self.c, self.name = x, c, name
+        self.transform, self.c_transform = transform, c_transform
         #: the data set this split belongs to, once it does
         self.parent: Data | None = None
 
@@ -71,7 +74,13 @@ class Split:
         x = self.store[index]
         if self.transform is not None:
             x = self.transform(x)
-        return x, None if self.c is None else self.c[index]
+        return x, self.conditions(index)
+
+    def conditions(self, index: Tensor) -> Tensor | None:
+        """The conditions at `index` (B,), None if there are none."""
+        if self.c is None or self.c_transform is None:
+            return None if self.c is None else self.c[index]
+        return self.c_transform(self.c[index])
 
     def head(self, n: int) -> tuple[Tensor, Tensor | None]:
         """The first n examples (all if there are fewer), as (x, c)."""

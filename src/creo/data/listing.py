@@ -53,17 +53,21 @@ def _density(name: str, summary: str) -> DataSet:
                    "none needed", "drawn from the density itself, fixed seed", summary)  # fmt: skip
 
 
+_DIGITS = ("CC BY 4.0", "Alpaydin, Kaynak (1998), UCI, as in scikit-learn")
 _MNIST = ("CC BY-SA 3.0", "LeCun, Cortes, Burges (1998), http://yann.lecun.com/exdb/mnist/")
 _FASHION = ("MIT", "Xiao, Rasul, Vollgraf (2017), https://github.com/zalandoresearch/fashion-mnist")
 _CIFAR = ("none stated, for research", "Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html")
 _OWN = ("yours", "files of your own")
 _GREY, _BITS = "Ordinal((1, 28, 28), 256)", "Ordinal((1, 28, 28), 2)"
 _IDX, _BINARY, _FIXED = "creo.data.idx:load", "creo.data.binarised:dynamic", "creo.data.binarised:fixed"
+_CAPTIONS, _MOVING = "creo.data.captions:load", "creo.data.moving:load"
 _SIXTY, _RANDOM = "50000/10000/10000", "80/10/10 % at random"
 
 # fmt: off
 _DATA_SETS: dict[str, DataSet] = {d.name: d for d in (
-    DataSet("digits", "creo.data.digits:load", "Ordinal((1, 8, 8), 17)", "1000/350/447", "embedded", "CC BY 4.0", "Alpaydin, Kaynak (1998), UCI, as in scikit-learn", "handwritten digits, tiny, with labels"),
+    DataSet("digits", "creo.data.digits:load", "Ordinal((1, 8, 8), 17)", "1000/350/447", "embedded", *_DIGITS, "handwritten digits, tiny, with labels"),
+    DataSet("digits-captions", _CAPTIONS, "Ordinal((1, 16, 16), 17)", "10000/350/447", "embedded", *_DIGITS, "digits of many sizes and places, with captions: a small bold seven on the left"),
+    DataSet("moving-digits", _MOVING, "Ordinal((8, 16, 16), 17)", "10000/1000/1000", "embedded", *_DIGITS, "videos of digits that move and bounce, with labels or their first frames"),
     _density("moons", "two interleaving half circles"),
     _density("rings", "four concentric circles"),
     _density("pinwheel", "five curved arms"),
@@ -75,6 +79,8 @@ _DATA_SETS: dict[str, DataSet] = {d.name: d for d in (
     DataSet("mnist", _IDX, _GREY, _SIXTY, "11 MB", *_MNIST, "handwritten digits, with labels"),
     DataSet("mnist-binary", _BINARY, _BITS, _SIXTY, "11 MB", *_MNIST, "mnist, training pictures binarised anew each time"),
     DataSet("mnist-binary-fixed", _FIXED, _BITS, _SIXTY, "11 MB", *_MNIST, "mnist, binarised once with a fixed seed"),
+    DataSet("mnist-captions", _CAPTIONS, _GREY, _SIXTY, "11 MB", *_MNIST, "mnist in many sizes and places, with captions"),
+    DataSet("moving-mnist", _MOVING, "Ordinal((8, 32, 32), 256)", "10000/1000/1000", "11 MB", *_MNIST, "videos of mnist digits that move and bounce, with labels or their first frames"),
     DataSet("fashion-mnist", _IDX, _GREY, _SIXTY, "31 MB", *_FASHION, "articles of clothing, with labels"),
     DataSet("fashion-mnist-binary", _BINARY, _BITS, _SIXTY, "31 MB", *_FASHION, "fashion-mnist, training pictures binarised anew each time"),
     DataSet("fashion-mnist-binary-fixed", _FIXED, _BITS, _SIXTY, "31 MB", *_FASHION, "fashion-mnist, binarised once with a fixed seed"),

@@ -31,7 +31,7 @@ from creo.diffusion.bound import Bound, cell_reconstruction, variational_bound
 from creo.diffusion.coupling import Coupling, independent
 from creo.diffusion.guidance import guided
 from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob
-from creo.diffusion.networks import NetworkName, network_for
+from creo.diffusion.networks import NetworkName, embedding_for, network_for
 from creo.diffusion.objective import Objective, WeightName
 from creo.diffusion.paths import Path, columns
 from creo.diffusion.pictures import pictures
@@ -41,6 +41,7 @@ from creo.diffusion.units import Units
 from creo.errors import OptionError, SpaceError, UnknownName, suggestion
 from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
+from creo.nn.beside import PixelEmbedding
 from creo.spaces import Continuous, Ordinal, Space
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ class Diffusion(GenerativeModel):
         Args:
             space: Continuous or Ordinal.
             condition: what it is conditioned on, or None.
-            network: mlp, unet or dit (both of images only); auto is unet for images of at least 16 x 16.
+            network: mlp, unet or dit (both of images and videos only); auto is unet from 16 x 16 pixels. A U-Net sees
+                conditions that are pictures of the sample's height and width pixel by pixel.
             hidden: units of the perceptron's hidden layers.
             channels: of the U-Net at full size; a DiT's sites have four times as many numbers.
             blocks: of the U-Net per size; a DiT has four times as many.
@@ -149,7 +151,7 @@ class Diffusion(GenerativeModel):
         """
         if not isinstance(space, Continuous | Ordinal):
             raise SpaceError(f"{cls.__name__} models Continuous and Ordinal spaces; received {space}")
-        context = 0 if condition is None else CONTEXT_WIDTH
+        embedding = embedding_for(condition, space.shape, network, width=CONTEXT_WIDTH)
         net = network_for(
             space.shape,
             network,
@@ -157,14 +159,15 @@ class Diffusion(GenerativeModel):
             channels=channels,
             blocks=blocks,
             patch=patch,
-            context=context,
+            context=0 if embedding is None else embedding.width,
+            beside=embedding.space.shape if isinstance(embedding, PixelEmbedding) else None,
         )
         return cls(
             space,
             net,
             _adjusted(cls.recipe_choices, prediction, weight),
             condition=condition,
-            embedding=None if condition is None else ConditionEmbedding(condition, context),
+            embedding=embedding,
             dropout=label_dropout,
             likelihood_steps=likelihood_steps or (16 if space.dims <= 8 else 64),
         )

@@ -2,6 +2,8 @@ r"""Networks for a space: a perceptron, a U-Net or a transformer over patches, t
 
     network(x (B, *shape), log(sigma/alpha) (B,) or (1,), context (B, width) or None) -> (B, *shape)
 
+A condition that is a picture as high and wide as the sample is shown to a U-Net pixel by pixel (`creo.nn.beside`).
+
 A `Widened` network sees more and says more: it is built for `copies` times as many channels (entries, of vectors), is
 given x and functions of x, and answers with several arrays of x's shape,
 
@@ -20,14 +22,39 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import OptionError
+from creo.nn import ConditionEmbedding
+from creo.nn.beside import Beside, PixelEmbedding, fits_beside
 from creo.nn.dit import DiT
 from creo.nn.time import TimeMLP
 from creo.nn.unet import UNet
+from creo.spaces import Space
 
 #: Shorter side from which images get a U-Net.
 UNET_FROM = 16
 
 NetworkName = Literal["auto", "mlp", "unet", "dit"]
+
+
+def is_unet(shape: tuple[int, ...], name: NetworkName) -> bool:
+    """Whether the network of that name for samples of a shape is a U-Net."""
+    return name == "unet" or (name == "auto" and len(shape) == 3 and min(shape[1:]) >= UNET_FROM)
+
+
+def embedding_for(
+    condition: Space | None, shape: tuple[int, ...], name: NetworkName = "auto", *, width: int
+) -> ConditionEmbedding | None:
+    """How the network of that name is told a condition: None of none, its pixels where a U-Net can lay them beside.
+
+    Args:
+        condition: its space, or None.
+        shape: of one sample.
+        name: of the network.
+        width: of the embedding, where it is a vector.
+    """
+    if condition is None:
+        return None
+    keeps = is_unet(shape, name) and fits_beside(condition, shape)
+    return PixelEmbedding(condition) if keeps else ConditionEmbedding(condition, width)
 
 
 def network_for(
@@ -40,22 +67,26 @@ def network_for(
     patch: int = 1,
     context: int = 0,
     copies: int = 1,
+    beside: tuple[int, ...] | None = None,
 ) -> nn.Module:
     """A network for samples of a shape.
 
     Args:
         shape: of one sample, (D,) or (C, H, W).
-        name: mlp, unet or dit (both of images only); auto is unet for images of at least 16 x 16.
+        name: mlp, unet or dit (both of images and videos only); auto is unet from 16 x 16 pixels.
         hidden: units of the perceptron's hidden layers.
         channels: of the U-Net at full size; a DiT's sites have four times as many numbers.
         blocks: of the U-Net per size; a DiT has four times as many.
         patch: side of the squares of pixels taken as one.
         context: size of a condition's embedding; 0 for none.
         copies: how many times as many channels it takes and gives; see `Widened`.
+        beside: shape of a condition whose pixels a U-Net sees beside the sample's instead of a context.
     """
     wide = (copies * shape[0], *shape[1:]) if shape else shape
-    large = len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= UNET_FROM
-    if name == "unet" or (name == "auto" and large):
+    if is_unet(shape, name) and beside is not None:
+        both = (wide[0] + beside[0], *shape[1:])
+        return Beside(UNet(both, channels=channels, blocks=blocks, patch=patch, outputs=wide[0]), beside)
+    if is_unet(shape, name):
         return UNet(wide, channels=channels, blocks=blocks, context=context, patch=patch)
     if name == "dit":
         return DiT(wide, patch=patch, width=4 * channels, layers=4 * blocks, context=context)

@@ -4,8 +4,8 @@ r"""Raw data in the units a diffusion works in: zero mean, unit variance, no gap
     log p(x) = log p(y) - sum log std                             (levels: at least its mean over u, a bound)
 
 Mean and standard deviation are those of the training data: of each entry for vectors, of all entries together for
-images, whose entries share their units (a border that is constant stays so). Entries without spread keep the largest
-one's.
+images and videos, whose entries share their units (a border that is constant stays so). Entries without spread keep
+the largest one's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Units(nn.Module):
     def initialise(self, x: Tensor) -> None:
         """Take mean and std from raw training data, (N, *space.shape)."""
         y = x.double() + (0.5 if self.space.discrete else 0.0)
-        axes = tuple(range(y.ndim)) if self.space.is_image else 0
+        axes = tuple(range(y.ndim)) if self.space.is_grid else 0
         variance, mean = torch.var_mean(y, axes, correction=0)
         variance = variance + (1 / 12 if self.space.discrete else 0.0)
         largest = variance.max()

@@ -5,10 +5,11 @@ r"""A condition of any space as a vector (B, width) that networks take in.
 | `Categories(size)`   | a learned vector per label                                                      |
 | `Continuous(shape)`  | affine in (c - mean) / std, flattened; mean and std by `initialise`, else 0, 1  |
 | `Ordinal(shape, L)`  | affine in 2 c / (L - 1) - 1, flattened                                          |
-| `Tokens(length, n)`  | sum over positions of a learned vector per (position, symbol)                   |
+| `Tokens(length, n)`  | a small text encoder (`text.py`); the symbol spelt "" is a blank                 |
 | `Table(columns)`     | sum of the columns' embeddings                                                  |
 
-So a condition is raw data of its space, as everywhere, and never one-hot coded by the caller.
+So a condition is raw data of its space, as everywhere, and never one-hot coded by the caller. (U-Nets keep the pixels
+of a condition that is a picture of the sample's size: `beside.py`.)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import SpaceError
+from creo.nn.text import TextEncoder
 from creo.spaces import Categories, Continuous, Ordinal, Space, Table, Tokens
 
 
@@ -93,17 +95,9 @@ class _Levels(nn.Module):
         return self.linear(c / self.middle - 1)
 
 
-class _Symbols(nn.Module):
-    offset: Tensor
-
-    def __init__(self, space: Tokens, width: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(space.length * space.size, width)
-        nn.init.normal_(self.table.weight, std=space.length**-0.5)
-        self.register_buffer("offset", torch.arange(space.length) * space.size, persistent=False)
-
-    def forward(self, c: Tensor) -> Tensor:
-        return self.table(c.long() + self.offset).sum(1)
+def _text(space: Tokens, width: int) -> TextEncoder:
+    blank = space.symbols.index("") if space.symbols is not None and "" in space.symbols else None
+    return TextEncoder(space.length, space.size, width, blank=blank)
 
 
 class _Columns(nn.Module):
@@ -123,7 +117,7 @@ _EMBEDDINGS: dict[type[Space], Callable[..., nn.Module]] = {
     Categories: _Labels,
     Continuous: _Standardised,
     Ordinal: _Levels,
-    Tokens: _Symbols,
+    Tokens: _text,
     Table: _Columns,
 }
 

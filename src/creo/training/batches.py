@@ -77,8 +77,8 @@ class Batches:
         x = self._read_ahead(k, index)
         if self.split.transform is not None:
             x = self.split.transform(x)
-        c = self.split.c[index].to(self.device) if self.conditional and self.split.c is not None else None
-        return x.to(self.device), c
+        c = self.split.conditions(index) if self.conditional else None
+        return x.to(self.device), None if c is None else c.to(self.device)
 
     def _read_ahead(self, k: int, index: Tensor) -> Tensor:
         """Examples of batch k, decoded in the background while batch k - 1 was computed with."""
@@ -97,4 +97,6 @@ def _resident(split: Split, device: torch.device) -> Split:
     if split.store.numel() * split.store.element_size() > RESIDENT_BYTES:
         return split
     c = None if split.c is None else split.c.to(device)
-    return Split(split.store.to(device), c, name=split.name, transform=split.transform)
+    return Split(
+        split.store.to(device), c, name=split.name, transform=split.transform, c_transform=split.c_transform
+    )
