@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from creo.diffusion import DDPM, EDM, NCSN, SOLVERS, Diffusion, FlowMatching, Mixture, OTFlowMatching
-from creo.diffusion.model import find_solver
 from creo.diffusion.recipes import VESDE, VPSDE, RectifiedFlow, SubVPSDE
+from creo.diffusion.sampling import find_solver
 from creo.errors import OptionError, SpaceError, UnknownName
 from creo.model import seeded
 from creo.nn.time import TimeEmbedding, TimeMLP

@@ -7,13 +7,16 @@
 | objective         | time density, loss weight                       | `objective`                    |
 | coupling          | independent, optimal                            | `coupling`                     |
 | solver            | the multistep table and others                  | `solvers`                      |
-| guidance          | a denoiser that wraps denoisers                 | `guidance`                     |
+| guidance          | a denoiser that wraps denoisers                 | `guidance`, `classifier`       |
+| questions         | samples, trajectories, latents, scores          | `sampling`, `encoding`         |
 | likelihood        | probability flow; variational bound             | `likelihood`, `bound`          |
 | recipes           | ddpm, ncsn, vp-sde, edm, flow-matching, ...     | `recipes`                      |
 """
 
 from creo.diffusion import paths as paths
+from creo.diffusion.classifier import NoisyClassifier as NoisyClassifier
 from creo.diffusion.exact import Mixture as Mixture
+from creo.diffusion.guidance import classified as classified
 from creo.diffusion.guidance import guided as guided
 from creo.diffusion.likelihood import flow_log_prob as flow_log_prob
 from creo.diffusion.model import Choices as Choices
@@ -29,6 +32,8 @@ from creo.diffusion.recipes import FlowMatching as FlowMatching
 from creo.diffusion.recipes import OTFlowMatching as OTFlowMatching
 from creo.diffusion.recipes import RectifiedFlow as RectifiedFlow
 from creo.diffusion.recipes import SubVPSDE as SubVPSDE
+from creo.diffusion.sampling import Trajectory as Trajectory
 from creo.diffusion.solvers import SOLVERS as SOLVERS
+from creo.diffusion.solvers import Adaptive as Adaptive
 from creo.diffusion.solvers import Solver as Solver
 from creo.diffusion.solvers import time_grid as time_grid

@@ -37,7 +37,9 @@ ORDER = 4
 MIDDLE = 4.0
 
 
-def flow_log_prob(denoise: Denoiser, path: Path, x0: Tensor, *, steps: int) -> tuple[Tensor, Tensor]:
+def flow_log_prob(
+    denoise: Denoiser, path: Path, x0: Tensor, *, steps: int, probe: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """log p of clean data under the probability flow, and the noise it is carried to.
 
     Args:
@@ -45,6 +47,7 @@ def flow_log_prob(denoise: Denoiser, path: Path, x0: Tensor, *, steps: int) -> t
         path: of the noising; the data should have about unit variance.
         x0: data, (B, *).
         steps: network calls.
+        probe: v of Hutchinson's trace, (B, *), where that is not exact; None: drawn.
 
     Returns:
         (B,) nats, and w at t_max, (B, *).
@@ -57,7 +60,7 @@ def flow_log_prob(denoise: Denoiser, path: Path, x0: Tensor, *, steps: int) -> t
     ends = torch.tensor([path.t_min, path.t_max], dtype=torch.float64)
     first, last = (path.log_snr(ends) / 2).tolist()
     taus, gains = _plan(first, last, steps)
-    trace = _trace(x0)
+    trace = _trace(x0, probe)
     scale = _share(first)
     w, log_p = scale * x0, torch.full_like(x0.flatten(1)[:, 0], x0[0].numel() * math.log(scale))
     history: deque[tuple[Tensor, Tensor]] = deque(maxlen=ORDER)
@@ -98,11 +101,16 @@ def _slope(
     return k * (x0.detach() - k * w.detach()), k * (divergence - k * w[0].numel())
 
 
-def _trace(like: Tensor) -> Trace:
+def trace_probe(like: Tensor) -> Tensor:
+    """Directions of +-1 entries for Hutchinson's trace, (B, *)."""
+    return torch.randint_like(like, 2) * 2 - 1
+
+
+def _trace(like: Tensor, probe: Tensor | None) -> Trace:
     """The trace of a Jacobian as a function of (output, input): exact, or along directions drawn once, here."""
     if like[0].numel() <= EXACT_TRACE:
         return _exact
-    v = torch.randint_like(like, 2) * 2 - 1
+    v = trace_probe(like) if probe is None else probe
     return lambda y, x: (torch.autograd.grad((y * v).sum(), x)[0] * v).flatten(1).sum(1)
 
 

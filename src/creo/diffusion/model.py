@@ -5,12 +5,14 @@ r"""Diffusion, score and flow-matching models: one class, several choices.
 The network answers what the best linear predictor of data of unit variance leaves: output = (a alpha + b sigma) /
 (alpha^2 + sigma^2) x_t + network, so that before training the flow is that of a Gaussian.
 
-Training lowers the denoising objective of the choices; sampling runs a solver from noise at t_max to t_min and denoises
-what is left; `log_prob` integrates the probability flow (an ESTIMATE: the solver's error and, in many dimensions, the
-noise of the trace can go either way; of levels it is, in expectation, a lower bound up to the solver's error).
+Training lowers the denoising objective of the choices; what is done with E[y | x_t] then, samples, latents, scores, is
+in `creo.diffusion.sampling`. `log_prob` integrates the probability flow (an ESTIMATE: the solver's error and, in many
+dimensions, the noise of the trace can go either way; of levels it is, in expectation, a lower bound up to the solver's
+error).
 
 Conditional networks are trained with the condition dropped now and then, so that one network also answers without it,
-which is what guidance needs.
+which is what guidance needs; or (`guide="classifier"`) the network knows no condition, and a classifier of noisy
+samples that is trained beside it brings that in (`creo.diffusion.classifier`).
 
 `score` and `denoise` speak of noised data in the data's own units, mean + std (alpha y + sigma z);
 at t_min the score is the gradient of the log-density of raw data.
@@ -28,18 +30,20 @@ import torch
 from torch import Tensor, nn
 
 from creo.diffusion.bound import Bound, cell_reconstruction, variational_bound
+from creo.diffusion.classifier import NoisyClassifier
 from creo.diffusion.coupling import Coupling, independent
-from creo.diffusion.guidance import guided
-from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob
+from creo.diffusion.guidance import classified
+from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob, trace_probe
 from creo.diffusion.networks import NetworkName, embedding_for, network_for
 from creo.diffusion.objective import Objective, WeightName
 from creo.diffusion.paths import Path, columns
 from creo.diffusion.pictures import pictures
 from creo.diffusion.predictions import PREDICTIONS
-from creo.diffusion.solvers import SOLVERS, Denoiser, Record, Solver, Spacing, time_grid
+from creo.diffusion.sampling import ReverseProcess
+from creo.diffusion.solvers import Denoiser, Solver, Spacing, time_grid
 from creo.diffusion.units import Units
-from creo.errors import OptionError, SpaceError, UnknownName, suggestion
-from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
+from creo.errors import OptionError, SpaceError
+from creo.model import Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.nn.beside import PixelEmbedding
 from creo.spaces import Continuous, Ordinal, Space
@@ -51,6 +55,7 @@ CONTEXT_WIDTH = 32
 
 PredictionName = Literal["auto", "data", "noise", "score", "v", "velocity", "F"]
 WeightChoice = Literal["auto", "output", "simple", "likelihood", "min-snr", "edm", "p2"]
+GuideName = Literal["free", "classifier"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Choices:
     coupling: Coupling = independent
 
 
-class Diffusion(GenerativeModel):
+class Diffusion(ReverseProcess):
     """The model of the module docstring; a recipe is a subclass that sets `choices`.
 
     Args:
@@ -81,7 +86,8 @@ class Diffusion(GenerativeModel):
             (B, *shape).
         choices: everything else.
         condition: what it is conditioned on, or None.
-        embedding: raw conditions to context; needed if there is a condition.
+        embedding: raw conditions to context; needed if there is a condition and no classifier.
+        classifier: of noisy samples, which brings the condition in; the network has no context then.
         dropout: probability of dropping the condition in training.
         likelihood_steps: network calls of `log_prob`, where nothing else is said.
     """
@@ -97,6 +103,7 @@ class Diffusion(GenerativeModel):
         *,
         condition: Space | None = None,
         embedding: ConditionEmbedding | None = None,
+        classifier: NoisyClassifier | None = None,
         dropout: float = 0.1,
         likelihood_steps: int = 32,
     ) -> None:
@@ -109,6 +116,7 @@ class Diffusion(GenerativeModel):
                 f"received {dropout} and {likelihood_steps}"
             )
         self.network, self.choices, self.units, self.embedding = network, choices, Units(space), embedding
+        self.classifier = classifier
         self.dropout, self.likelihood_steps = dropout, likelihood_steps
         self.nothing = None if embedding is None else nn.Parameter(torch.zeros(embedding.width))
         trace = "exact trace" if space.dims <= EXACT_TRACE else "Hutchinson trace, one probe"
@@ -130,6 +138,7 @@ class Diffusion(GenerativeModel):
         patch: int = 1,
         prediction: PredictionName = "auto",
         weight: WeightChoice = "auto",
+        guide: GuideName = "free",
         label_dropout: float = 0.1,
         likelihood_steps: int | None = None,
     ) -> Self:
@@ -146,12 +155,17 @@ class Diffusion(GenerativeModel):
             patch: side of the squares of pixels taken as one; larger is cheaper and coarser.
             prediction: what the network's output is; auto is the recipe's.
             weight: of the loss; auto is the recipe's.
+            guide: how labels come in: free (the network is told them, and dropped ones train it without) or classifier
+                (the network is unconditional, a classifier of noisy samples is trained beside it).
             label_dropout: probability of dropping the condition in training.
             likelihood_steps: network evaluations of log_prob; if not given, 16 in up to 8 dimensions, else 64.
         """
         if not isinstance(space, Continuous | Ordinal):
             raise SpaceError(f"{cls.__name__} models Continuous and Ordinal spaces; received {space}")
-        embedding = embedding_for(condition, space.shape, network, width=CONTEXT_WIDTH)
+        choices = _adjusted(cls.recipe_choices, prediction, weight)
+        classifier = None if guide == "free" else NoisyClassifier(space.shape, condition, choices.path)
+        told = condition if classifier is None else None
+        embedding = embedding_for(told, space.shape, network, width=CONTEXT_WIDTH)
         net = network_for(
             space.shape,
             network,
@@ -165,9 +179,10 @@ class Diffusion(GenerativeModel):
         return cls(
             space,
             net,
-            _adjusted(cls.recipe_choices, prediction, weight),
+            choices,
             condition=condition,
             embedding=embedding,
+            classifier=classifier,
             dropout=label_dropout,
             likelihood_steps=likelihood_steps or (16 if space.dims <= 8 else 64),
         )
@@ -206,75 +221,33 @@ class Diffusion(GenerativeModel):
         return linear * x + self.network(scale * x, level.to(x.dtype), e)
 
     def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
-        """The choices' objective, averaged over batch and dimensions (not nats)."""
+        """The choices' objective, averaged over batch and dimensions (not nats), and the classifier's cross-entropy."""
         self.check_batch(x, c)
         y, e = self.units(x), self._context(c)
         z = self.choices.coupling(y, torch.randn_like(y), c)
         errors = self.choices.objective(lambda x, t: self._output(x, t, e), self.choices.path, y, z)
-        return Terms(errors.mean(), {"denoising": errors.mean().detach()})
+        parts = {"denoising": errors.mean()}
+        if self.classifier is not None and c is not None:
+            parts["classifier"] = self.classifier.loss(y, c, self.choices.objective.density)
+        return Terms(sum(parts.values()), {k: v.detach() for k, v in parts.items()})  # type: ignore[arg-type]
 
     def _denoiser(self, e: Tensor | None) -> Denoiser:
         prediction, path = self.choices.objective.prediction, self.choices.path
         return lambda x, t: prediction.solve(path, t.double(), x, self._output(x, t, e)).x0
 
-    def denoiser(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        guidance: float = 1.0,
-        interval: tuple[float, float] = (0.0, 1.0),
-        rescale: float = 0.0,
-    ) -> Denoiser:
-        """E[y | x_t] as a function of (x_t (n, *shape), t) in the units of the diffusion, guided if wanted.
-
-        Args:
-            n: batch size.
-            c: conditions, (n, *condition.shape) or one for all.
-            guidance: scale of classifier-free guidance: 1 is the conditional model itself, 0 the unconditional one.
-            interval: times at which to guide.
-            rescale: see `creo.diffusion.guidance.guided`.
-        """
-        c = self.expand_condition(n, c)
-        if c is None or self.embedding is None or self.nothing is None:
-            if guidance != 1:
-                raise OptionError(f"guidance needs a conditional model; received guidance={guidance}")
+    def conditioned(self, c: Tensor | None) -> Denoiser:
+        """E[y | x_t, c]; see `creo.diffusion.sampling`."""
+        if c is not None and self.classifier is not None:
+            classifier = self.classifier
+            return classified(
+                self._denoiser(None), self.choices.path, lambda x, t: classifier.log_prob(x, t, c)
+            )
+        if self.embedding is None or self.nothing is None:
             return self._denoiser(None)
-        free = self._denoiser(self.nothing.expand(n, -1))
-        return guided(self._denoiser(self.embedding(c)), free, guidance, interval=interval, rescale=rescale)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        c: Tensor | None = None,
-        *,
-        solver: Solver | str | None = None,
-        steps: int | None = None,
-        guidance: float = 1.0,
-        interval: tuple[float, float] = (0.0, 1.0),
-        record: Record | None = None,
-    ) -> Tensor:
-        """Draw samples.
-
-        Args:
-            n: how many.
-            c: conditions, (n, *condition.shape) or one for all.
-            solver: one of `creo.diffusion.SOLVERS`, its name, or None for the recipe's.
-            steps: times on the grid, or None for the recipe's; a one-call solver calls the network as often.
-            guidance: scale of classifier-free guidance; 1 is none.
-            interval: times at which to guide.
-            record: called with the noisy sample at every time, in the units of the diffusion.
-        """
-        denoise = self.denoiser(n, c, guidance=guidance, interval=interval)
-        chosen = self.choices.solver if solver is None else find_solver(solver)
-        path = self.choices.path
-        times = time_grid(path, self.choices.steps if steps is None else steps, spacing=chosen.spacing)
-        alpha, sigma = path(times[0])
-        spread = float((alpha.square() + sigma.square()).sqrt())
-        x = spread * torch.randn(n, *self.space.shape, dtype=self.dtype, device=self.device)
-        x = chosen(denoise, path, times, x, record=record)
-        return self.units.data(denoise(x, times[-1].to(x.device)))
+        if c is not None:
+            return self._denoiser(self.embedding(c))
+        nothing = self.nothing
+        return lambda x, t: self._denoiser(nothing.expand(len(x), -1))(x, t)
 
     def log_prob(self, x: Tensor, c: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """Log-density of raw data by the probability flow, (B,) nats; see `creo.diffusion.likelihood`.
@@ -285,9 +258,27 @@ class Diffusion(GenerativeModel):
             steps: network evaluations; None: the model's own number.
         """
         self.check_batch(x, c)
-        e = None if c is None or self.embedding is None else self.embedding(c).detach()
         count = self.likelihood_steps if steps is None else steps
-        value, _ = flow_log_prob(self._denoiser(e), self.choices.path, self.units(x), steps=count)
+        return self._flow_log_prob(self.units(x), c, count, None)
+
+    def log_prob_with_error(
+        self, x: Tensor, c: Tensor | None = None, *, steps: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`log_prob`, and by how much half as many evaluations change it, with the same noise; (B,) nats each.
+
+        The error of the fourth-order solver is some fifteenth of that where steps are short; it says nothing of the
+        network's.
+        """
+        self.check_batch(x, c)
+        y, probe = self.units(x), trace_probe(x.to(self.dtype))
+        count = self.likelihood_steps if steps is None else steps
+        value, coarse = (self._flow_log_prob(y, c, max(1, k), probe) for k in (count, count // 2))
+        return value, (value - coarse).abs()
+
+    def _flow_log_prob(self, y: Tensor, c: Tensor | None, steps: int, probe: Tensor | None) -> Tensor:
+        with torch.no_grad():
+            denoise = self.conditioned(c)
+        value, _ = flow_log_prob(denoise, self.choices.path, y, steps=steps, probe=probe)
         return value.detach() + self.units.log_det
 
     def bound(
@@ -328,55 +319,6 @@ class Diffusion(GenerativeModel):
     def pictures(self, x: Tensor, c: Tensor | None = None) -> Mapping[str, Callable[[], Figure]]:
         """Forward process, trajectory, and in the plane particles and score field: `creo.diffusion.pictures`."""
         return pictures(self, x, c)
-
-    def _at(self, x: Tensor, t: Tensor, c: Tensor | None) -> tuple[Tensor, Denoiser]:
-        if not x.is_floating_point() or x.shape[1:] != self.space.shape:
-            raise SpaceError(
-                f"noisy samples are floating, (B, {self.space.shape}); received {tuple(x.shape)}"
-            )
-        if bool(((t < self.choices.path.t_min) | (t > self.choices.path.t_max)).any()):
-            ends = f"[{self.choices.path.t_min}, {self.choices.path.t_max}]"
-            raise OptionError(f"times of this path are in {ends}; received {t}")
-        return self._noised(x, t), self.denoiser(len(x), c)
-
-    def _noised(self, x: Tensor, t: Tensor) -> Tensor:
-        return (x.to(self.dtype) - self.units.mean) * (-self.units.log_std).exp()
-
-    def denoise(self, x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
-        """E[x_0 | x_t = x] in the data's units, (B, *space.shape) floating.
-
-        Args:
-            x: noisy samples in the data's units, mean + std (alpha y + sigma z), floating (B, *space.shape).
-            t: times, (B,) or ().
-            c: conditions, (B, *condition.shape), or None.
-        """
-        y, denoise = self._at(x, t, c)
-        return self.units.points(denoise(y, t))
-
-    def score(self, x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
-        """Gradient of log p_t at x with respect to x, in nats per unit of the data, (B, *space.shape).
-
-        Args:
-            x: noisy samples, as of `denoise`.
-            t: times, (B,) or ().
-            c: conditions, (B, *condition.shape), or None.
-        """
-        y, denoise = self._at(x, t, c)
-        alpha, sigma = (columns(k, y) for k in self.choices.path(t.double()))
-        return (alpha * denoise(y, t) - y) / sigma.square() * (-self.units.log_std).exp()
-
-
-def find_solver(solver: Solver | str) -> Solver:
-    """A solver, or the one of that name.
-
-    Raises:
-        UnknownName: with the nearest names.
-    """
-    if isinstance(solver, Solver):
-        return solver
-    if solver not in SOLVERS:
-        raise UnknownName(f"no solver named {solver!r}{suggestion(solver, SOLVERS)}")
-    return SOLVERS[solver]
 
 
 def _adjusted(choices: Choices, prediction: PredictionName, weight: WeightChoice) -> Choices:

@@ -37,7 +37,7 @@ from creo.errors import DataError, OptionError, SpaceError
 from creo.evaluation.features import encoding
 from creo.evaluation.likelihood import evaluating, log_probs
 from creo.evaluation.value import Value
-from creo.model import Decodes, Encodes, GenerativeModel, HasEnergy, Likelihood, seeded
+from creo.model import Decodes, Denoises, Encodes, GenerativeModel, HasEnergy, Likelihood, seeded
 from creo.spaces import Space
 
 BACKGROUND = "independent"  #: the default background model where it can be had
@@ -98,7 +98,8 @@ def scores(
     asked: dict[str, Score] = {}
     if isinstance(model, HasEnergy):
         asked["energy"] = model.energy
-    if isinstance(model, Encodes) and isinstance(model, Decodes):
+    lossless = isinstance(model, Denoises)  # a diffusion carries every number of a sample to its latent
+    if isinstance(model, Encodes) and isinstance(model, Decodes) and not lossless:
         asked["reconstruction"] = _reconstruction(model, model, model.space)
     for name, score in asked.items():
         found[name] = partial(_in_chunks, model, score, batch_size, seed)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from creo.diffusion.solvers.adaptive import BOGACKI_SHAMPINE as BOGACKI_SHAMPINE
+from creo.diffusion.solvers.adaptive import DORMAND_PRINCE as DORMAND_PRINCE
+from creo.diffusion.solvers.adaptive import Adaptive as Adaptive
 from creo.diffusion.solvers.multistep import DPM as DPM
 from creo.diffusion.solvers.multistep import DPMPP as DPMPP
 from creo.diffusion.solvers.multistep import LMS as LMS
@@ -13,11 +16,14 @@ from creo.diffusion.solvers.multistep import VELOCITY_ADAMS as VELOCITY_ADAMS
 from creo.diffusion.solvers.multistep import Multistep as Multistep
 from creo.diffusion.solvers.multistep import RowOf as RowOf
 from creo.diffusion.solvers.multistep import multistep_coefficients as multistep_coefficients
+from creo.diffusion.solvers.noise import Streams as Streams
+from creo.diffusion.solvers.noise import noise_source as noise_source
 from creo.diffusion.solvers.one_step import DDIM as DDIM
 from creo.diffusion.solvers.one_step import Ancestral as Ancestral
 from creo.diffusion.solvers.one_step import Heun as Heun
 from creo.diffusion.solvers.solver import Denoiser as Denoiser
 from creo.diffusion.solvers.solver import Node as Node
+from creo.diffusion.solvers.solver import Noise as Noise
 from creo.diffusion.solvers.solver import Record as Record
 from creo.diffusion.solvers.solver import Solver as Solver
 from creo.diffusion.solvers.solver import Spacing as Spacing
@@ -37,6 +43,7 @@ SOLVERS: Mapping[str, Solver] = {
     "sde-dpm++": Multistep(SDE_DPMPP, 2),
     "velocity-adams": Multistep(VELOCITY_ADAMS, 3),
     "heun": Heun(),
+    "adaptive": Adaptive(),
     "churn": Churn(),
     "euler-maruyama": EulerMaruyama(),
     "predictor-corrector": EulerMaruyama(corrections=1),

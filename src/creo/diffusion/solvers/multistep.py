@@ -31,11 +31,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from creo.diffusion.paths import Path
-from creo.diffusion.solvers.solver import Denoiser, Node, Solver, Spacing
+from creo.diffusion.solvers.solver import Denoiser, Node, Noise, Solver, Spacing
 from creo.errors import OptionError
 
 
@@ -136,10 +135,12 @@ class Multistep(Solver):
         std = there.sigma * float(np.sqrt(-np.expm1(2 * (taus[i] - taus[i + 1])))) if row.noisy else 0.0
         return _Linear(here, after / before, gains, std)
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: _Linear, history: deque[Tensor]) -> Tensor:
+    def step(
+        self, denoise: Denoiser, x: Tensor, plan: _Linear, history: deque[Tensor], noise: Noise
+    ) -> Tensor:
         x0, row = plan.here.call(denoise, x), self.row
         history.appendleft(row.of_x0 * x0 + row.of_noise * plan.here.noise(x, x0) if row.of_noise else x0)
         x = plan.keep * x
         for gain, q in zip(plan.gains, history, strict=False):
             x = x + gain * q
-        return x + plan.std * torch.randn_like(x) if plan.std else x
+        return x + plan.std * noise(x) if plan.std else x

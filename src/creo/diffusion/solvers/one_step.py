@@ -15,10 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from creo.diffusion.solvers.solver import Denoiser, Node, Solver
+from creo.diffusion.solvers.solver import Denoiser, Node, Noise, Solver
 from creo.errors import OptionError
 
 
@@ -42,11 +41,13 @@ class DDIM(Solver):
         if not 0 <= self.eta <= 1:
             raise OptionError(f"eta must be in [0, 1]; received {self.eta}")
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor]) -> Tensor:
+    def step(
+        self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor], noise: Noise
+    ) -> Tensor:
         here, there = plan
         x0, std = here.call(denoise, x), self.eta * posterior_std(here, there)
         mean = there.alpha * x0 + (there.sigma**2 - std**2) ** 0.5 * here.noise(x, x0)
-        return mean + std * torch.randn_like(x) if std else mean
+        return mean + std * noise(x) if std else mean
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,22 @@ class Ancestral(Solver):
 
     large: bool = False
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor]) -> Tensor:
+    def step(
+        self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor], noise: Noise
+    ) -> Tensor:
         here, there = plan
         x0, small = here.call(denoise, x), posterior_std(here, there)
         mean = there.alpha * x0 + (there.sigma**2 - small**2) ** 0.5 * here.noise(x, x0)
         std = small * here.sigma / there.sigma if self.large else small
-        return mean + std * torch.randn_like(x)
+        return mean + std * noise(x)
 
 
 class Heun(Solver):
     """Second order in y = x / alpha over sigma / alpha, as of EDM; two network calls a step."""
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor]) -> Tensor:
+    def step(
+        self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor], noise: Noise
+    ) -> Tensor:
         here, there = plan
         first = here.noise(x, here.call(denoise, x))
         step = there.sigma / there.alpha - here.sigma / here.alpha

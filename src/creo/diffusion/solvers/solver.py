@@ -1,7 +1,8 @@
 """What a solver is: steps of a denoiser along a grid of times that falls from noise to data.
 
 A denoiser maps (x (B, *), t ()) to E[x_0 | x_t = x]. What a step needs of path and grid is computed once per grid, in
-float64 (`prepare`), so that a `step` is a few lines of arithmetic around its network calls.
+float64 (`prepare`), so that a `step` is a few lines of arithmetic around its network calls. Solvers that add noise take
+it from a source, (B, *) to standard normal (B, *): see `noise` for other ones than torch's generator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from creo.errors import OptionError
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Record = Callable[[Tensor], None]
+Noise = Callable[[Tensor], Tensor]
 Spacing = Literal["time", "log-snr"]
 
 
@@ -57,6 +59,9 @@ def nodes(path: Path, times: Tensor) -> list[Node]:
 class Solver(ABC):
     """A subclass gives `step`; see `Multistep` for one that keeps a history."""
 
+    #: Whether it chooses its own steps between the times of a grid, of which two are enough then.
+    adaptive: ClassVar[bool] = False
+
     @property
     def spacing(self) -> Spacing:
         """The grid that suits it: equal steps of the path's time, or of the log-SNR."""
@@ -67,12 +72,19 @@ class Solver(ABC):
         return list(pairwise(grid))
 
     @abstractmethod
-    def step(self, denoise: Denoiser, x: Tensor, plan: Any, history: deque[Tensor]) -> Tensor:
+    def step(self, denoise: Denoiser, x: Tensor, plan: Any, history: deque[Tensor], noise: Noise) -> Tensor:
         """From x at one time of the grid to the next, with its entry of `prepare` and a history of its own."""
 
     @torch.no_grad()
     def __call__(
-        self, denoise: Denoiser, path: Path, times: Tensor, x: Tensor, *, record: Record | None = None
+        self,
+        denoise: Denoiser,
+        path: Path,
+        times: Tensor,
+        x: Tensor,
+        *,
+        noise: Noise = torch.randn_like,
+        record: Record | None = None,
     ) -> Tensor:
         """Carry x from times[0] to times[-1].
 
@@ -81,13 +93,14 @@ class Solver(ABC):
             path: of the noising.
             times: falling, (N + 1,).
             x: at times[0], (B, *).
+            noise: draws standard normal noise like its argument.
             record: called with x at every time of the grid, the first included.
         """
         history: deque[Tensor] = deque(maxlen=64)
         for plan in self.prepare(path, nodes(path, times)):
             if record is not None:
                 record(x)
-            x = self.step(denoise, x, plan, history)
+            x = self.step(denoise, x, plan, history, noise)
         if record is not None:
             record(x)
         return x

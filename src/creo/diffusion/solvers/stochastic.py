@@ -18,7 +18,7 @@ from torch import Tensor
 
 from creo.diffusion.paths import Path
 from creo.diffusion.solvers.one_step import Heun
-from creo.diffusion.solvers.solver import Denoiser, Node, Solver
+from creo.diffusion.solvers.solver import Denoiser, Node, Noise, Solver
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Churn(Solver):
         keep = alpha / here.alpha
         return Node(t, alpha, sigma), there, keep, max(sigma**2 - (keep * here.sigma) ** 2, 0.0) ** 0.5
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: Any, history: deque[Tensor]) -> Tensor:
+    def step(self, denoise: Denoiser, x: Tensor, plan: Any, history: deque[Tensor], noise: Noise) -> Tensor:
         here, there, keep, std = plan
-        x = keep * x + self.noise * std * torch.randn_like(x)
-        return Heun().step(denoise, x, (here, there), history)
+        x = keep * x + self.noise * std * noise(x)
+        return Heun().step(denoise, x, (here, there), history, noise)
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,30 @@ class EulerMaruyama(Solver):
         pairs = zip(grid, grid[1:], drift, g2, strict=False)
         return [_SDE(a, b, float(a.t - b.t), f, g) for a, b, f, g in pairs]
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: _SDE, history: deque[Tensor]) -> Tensor:
+    def step(self, denoise: Denoiser, x: Tensor, plan: _SDE, history: deque[Tensor], noise: Noise) -> Tensor:
         score = -plan.here.noise(x, plan.here.call(denoise, x)) / plan.here.sigma
         x = x - plan.dt * (plan.drift * x - plan.g2 * score)
-        x = x + (plan.g2 * plan.dt) ** 0.5 * torch.randn_like(x)
+        x = x + (plan.g2 * plan.dt) ** 0.5 * noise(x)
         for _ in range(self.corrections):
-            x = _correct(denoise, x, plan.there, self.snr)
+            x = _correct(denoise, x, plan.there, self.snr, noise)
         return x
 
 
-def _correct(denoise: Denoiser, x: Tensor, at: Node, snr: float) -> Tensor:
+def _correct(denoise: Denoiser, x: Tensor, at: Node, snr: float, noise: Noise) -> Tensor:
     step = 2 * (snr * at.sigma) ** 2
-    return langevin(lambda y: -at.noise(y, at.call(denoise, y)) / at.sigma, x, step=step, steps=1)
+    return langevin(
+        lambda y: -at.noise(y, at.call(denoise, y)) / at.sigma, x, step=step, steps=1, noise=noise
+    )
 
 
-def langevin(score: Callable[[Tensor], Tensor], x: Tensor, *, step: float, steps: int) -> Tensor:
+def langevin(
+    score: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    step: float,
+    steps: int,
+    noise: Noise = torch.randn_like,
+) -> Tensor:
     """Unadjusted Langevin: x <- x + step score(x) + sqrt(2 step) noise, `steps` times.
 
     Args:
@@ -103,9 +112,10 @@ def langevin(score: Callable[[Tensor], Tensor], x: Tensor, *, step: float, steps
         x: where to start, (B, *).
         step: its bias is of this order.
         steps: how many.
+        noise: draws standard normal noise like its argument.
     """
     for _ in range(steps):
-        x = x + step * score(x) + (2 * step) ** 0.5 * torch.randn_like(x)
+        x = x + step * score(x) + (2 * step) ** 0.5 * noise(x)
     return x
 
 
@@ -121,11 +131,13 @@ class AnnealedLangevin(Solver):
     steps: int = 5
     size: float = 0.1
 
-    def step(self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor]) -> Tensor:
+    def step(
+        self, denoise: Denoiser, x: Tensor, plan: tuple[Node, Node], history: deque[Tensor], noise: Noise
+    ) -> Tensor:
         here, there = plan
         x = x * (there.alpha / here.alpha)
 
         def score(y: Tensor) -> Tensor:
             return -there.noise(y, there.call(denoise, y)) / there.sigma
 
-        return langevin(score, x, step=self.size * there.sigma**2, steps=self.steps)
+        return langevin(score, x, step=self.size * there.sigma**2, steps=self.steps, noise=noise)
