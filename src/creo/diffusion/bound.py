@@ -63,11 +63,11 @@ def gaussian_reconstruction(x0: Tensor) -> Reconstruction:
     return log_prob
 
 
-def cell_reconstruction(low: Tensor, high: Tensor) -> Reconstruction:
+def cell_reconstruction(low: Tensor, high: Tensor) -> Callable[[Tensor, float | Tensor], Tensor]:
     """log of N(x_0-hat, v)'s mass between low and high (B, ...), which are infinite at the first and last level."""
 
-    def log_prob(mean: Tensor, std: float) -> Tensor:
-        a, b = (low - mean) / std, (high - mean) / std
+    def log_prob(mean: Tensor, std: float | Tensor) -> Tensor:
+        a, b = (_standardised(edge, mean, std) for edge in (low, high))
         flip = a > -b  # the difference of two left tails keeps its digits
         a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
         upper, lower = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
@@ -75,6 +75,12 @@ def cell_reconstruction(low: Tensor, high: Tensor) -> Reconstruction:
         return (upper + torch.log(-torch.expm1(gap))).flatten(1).sum(1)
 
     return log_prob
+
+
+def _standardised(edge: Tensor, mean: Tensor, std: float | Tensor) -> Tensor:
+    """(edge - mean) / std, of infinite edges without a derivative (which would be 0 times infinity)."""
+    infinite = edge.isinf()
+    return torch.where(infinite, edge, (edge.masked_fill(infinite, 0) - mean) / std)
 
 
 def variational_bound(

@@ -93,6 +93,34 @@ def network_for(
     return TimeMLP(wide, hidden=hidden, context=context)
 
 
+def told_network(
+    shape: tuple[int, ...],
+    condition: Space | None,
+    name: NetworkName = "auto",
+    *,
+    width: int,
+    hidden: tuple[int, ...] = (96, 96, 96),
+    channels: int = 32,
+    blocks: int = 1,
+    patch: int = 1,
+    copies: int = 1,
+) -> tuple[nn.Module, ConditionEmbedding | None]:
+    """`network_for` and `embedding_for` together: a network and how it is told a condition; arguments as there."""
+    embedding = embedding_for(condition, shape, name, width=width)
+    network = network_for(
+        shape,
+        name,
+        hidden=hidden,
+        channels=channels,
+        blocks=blocks,
+        patch=patch,
+        context=0 if embedding is None else embedding.width,
+        copies=copies,
+        beside=embedding.space.shape if isinstance(embedding, PixelEmbedding) else None,
+    )
+    return network, embedding
+
+
 class Widened(nn.Module):
     """The network of the module docstring.
 
