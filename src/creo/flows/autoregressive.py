@@ -3,8 +3,9 @@ r"""Autoregressive layers: every entry is mapped by a monotone function that the
     y_i = g(x_i; h_i(x_0..x_{i-1}, e)),        log |det dy/dx| = sum_i log |dg/dx_i|
 
 One masked network gives all h_i in one pass, so `forward` is one pass; `inverse` finds the entries one after the other,
-by forward substitution at about the cost of one pass (`creo.flows.substitution`). `Inverted` swaps the two: what was
-fast to evaluate becomes fast to sample.
+by forward substitution at about the cost of one pass (`creo.flows.substitution`), or in rounds over many entries at
+once (`creo.flows.jacobi`), which is quicker for a few samples. `Inverted` swaps the two: what was fast to evaluate
+becomes fast to sample.
 
 Orders: entries may be taken in any order; a flow reverses it from layer to layer, so that the last become the first.
 
@@ -19,9 +20,10 @@ from torch import Tensor, nn
 
 from creo.errors import OptionError
 from creo.flows.coupling import Affine, Elementwise
+from creo.flows.jacobi import InversionName, Rounds, block_size, check_inversion
 from creo.flows.layer import Layer
 from creo.flows.permutation import Permutation
-from creo.flows.substitution import schedule, substitute
+from creo.flows.substitution import Functional, InPlace, schedule, wants_gradient
 from creo.nn.masked import MaskedLinear, MaskedMLP
 
 
@@ -65,9 +67,11 @@ class Autoregressive(Layer):
         context: size of a condition's embedding; 0 for none.
         order: (D,) the position in the flattened event of the i-th entry; as they lie if not given.
         dropout: probability of dropping a hidden unit in training (`forward` only).
+        inversion: how `inverse` finds the entries; where it needs gradients it is always incremental.
+        tolerance: relative change at which rounds end; if not given, 1e-6 in float32 and 1e-13 in float64.
 
     Raises:
-        OptionError: if order is no permutation, or there is no hidden layer.
+        OptionError: if order is no permutation, there is no hidden layer, or no such inversion.
     """
 
     def __init__(
@@ -79,8 +83,11 @@ class Autoregressive(Layer):
         context: int = 0,
         order: Tensor | None = None,
         dropout: float = 0.0,
+        inversion: InversionName = "auto",
+        tolerance: float | None = None,
     ) -> None:
         super().__init__()
+        check_inversion(inversion, tolerance)
         dims = torch.Size(shape).numel()
         order = torch.arange(dims) if order is None else order
         if not hidden or min(hidden) < 1:
@@ -93,6 +100,9 @@ class Autoregressive(Layer):
             dims, self.elementwise.parameters, hidden=hidden, context=context, dropout=dropout
         )
         self.ends = schedule(self.network)
+        self.inversion, self.tolerance = inversion, tolerance
+        #: of the last inversion: steps or rounds taken, and the largest relative change of a last round
+        self.rounds, self.change = 0, 0.0
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
@@ -102,8 +112,23 @@ class Autoregressive(Layer):
         return self.arrange.inverse(y)[0].reshape_as(x), log_slope.sum(1)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """D short steps that together cost about one pass."""
+        """D short steps that together cost about one pass, or rounds."""
         ordered = self.arrange.forward(y.flatten(1))[0]
         with torch.autocast(y.device.type, enabled=False):
-            x, log_det = substitute(self.network, self.ends, self.elementwise, ordered, e)
-        return self.arrange.inverse(x)[0].reshape_as(y), log_det
+            x, log_det = self._substitute(ordered.T.contiguous(), e)
+        return self.arrange.inverse(x.T)[0].reshape_as(y), log_det
+
+    def _substitute(self, y: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x (D, B) of y (D, B), and log |det dx/dy|."""
+        problem = (self.network, self.ends, self.elementwise, y, e)
+        if wants_gradient(self.network, y, e):
+            self.rounds, self.change = len(y), 0.0
+            return Functional(*problem).solve()
+        block = block_size(self.inversion, y.shape[1], len(y))
+        if not block:
+            self.rounds, self.change = len(y), 0.0
+            return InPlace(*problem).solve()
+        solver = Rounds(*problem, block=block, tolerance=self.tolerance)
+        found = solver.solve()
+        self.rounds, self.change = solver.rounds, solver.change
+        return found

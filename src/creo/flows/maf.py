@@ -10,7 +10,9 @@ r"""Masked and inverse autoregressive flows: the same layers, facing opposite wa
 | iaf    | forward substitution         | one pass of every network    | affine                    |
 
 Forward substitution (`creo.flows.substitution`) is exact and costs about one pass in arithmetic, but takes D steps one
-after the other: prefer `iaf` where sampling is the inner loop (posteriors, reverse KL), the others for data.
+after the other: prefer `iaf` where sampling is the inner loop (posteriors, reverse KL), the others for data. For a few
+samples rounds over many entries at once are quicker (`creo.flows.jacobi`); `inversion="auto"` chooses, and `rounds`
+tells how many were taken.
 
 Sources: Papamakarios, Pavlakou, Murray 2017, https://arxiv.org/abs/1705.07057; Kingma et al. 2016,
 https://arxiv.org/abs/1606.04934; Durkan et al. 2019, https://arxiv.org/abs/1906.04032.
@@ -28,6 +30,7 @@ from creo.errors import OptionError
 from creo.flows.autoregressive import Autoregressive
 from creo.flows.coupling import Affine, Elementwise
 from creo.flows.flow import Flow, PreprocessName
+from creo.flows.jacobi import InversionName
 from creo.flows.layer import Inverted, Layer
 from creo.flows.spline import RationalQuadratic
 from creo.flows.standardise import ActNorm
@@ -43,6 +46,8 @@ def autoregressives(
     context: int,
     dropout: float = 0.0,
     inverted: bool = False,
+    inversion: InversionName = "auto",
+    tolerance: float | None = None,
 ) -> Iterator[Layer]:
     """Autoregressive x layers, every second one in reversed order, all turned round if `inverted`.
 
@@ -54,14 +59,24 @@ def autoregressives(
     for i in range(layers):
         turned = order.flip(0) if i % 2 else order
         layer = Autoregressive(
-            shape, elementwise, hidden=hidden, context=context, order=turned, dropout=dropout
-        )
+            shape, elementwise, hidden=hidden, context=context, order=turned, dropout=dropout, inversion=inversion,
+            tolerance=tolerance,
+        )  # fmt: skip
         if not isinstance(elementwise, Affine):
             yield ActNorm(shape)
         yield Inverted(layer) if inverted else layer
 
 
-class MAF(Flow):
+class AutoregressiveFlow(Flow):
+    """A flow with autoregressive layers."""
+
+    @property
+    def rounds(self) -> int:
+        """Steps or rounds, over all layers, of the last inversion."""
+        return sum(layer.rounds for layer in self.flow.modules() if isinstance(layer, Autoregressive))
+
+
+class MAF(AutoregressiveFlow):
     """Normal noise through affine autoregressive layers: fast density; see the module docstring."""
 
     @classmethod
@@ -75,6 +90,8 @@ class MAF(Flow):
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
         bound: float = 2.0,
+        inversion: InversionName = "auto",
+        tolerance: float | None = None,
     ) -> Self:
         """Affine autoregressive layers of alternating order.
 
@@ -86,13 +103,18 @@ class MAF(Flow):
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
             bound: limit of a layer's log-scale.
+            inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
+            tolerance: relative change at which rounds end; if not given, that of rounding.
         """
         rate = 0.2 * space.discrete if dropout is None else dropout
-        stack = partial(autoregressives, space.shape, layers, Affine(bound), hidden=hidden, dropout=rate)
+        stack = partial(
+            autoregressives, space.shape, layers, Affine(bound), hidden=hidden, dropout=rate, inversion=inversion,
+            tolerance=tolerance,
+        )  # fmt: skip
         return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)
 
 
-class IAF(Flow):
+class IAF(AutoregressiveFlow):
     """Normal noise through affine autoregressive layers that are fast to sample; see the module docstring."""
 
     @classmethod
@@ -105,6 +127,8 @@ class IAF(Flow):
         hidden: tuple[int, ...] = (64, 64),
         preprocess: PreprocessName = "histogram",
         bound: float = 1.0,
+        inversion: InversionName = "auto",
+        tolerance: float | None = None,
     ) -> Self:
         """Affine autoregressive layers of alternating order, turned round.
 
@@ -115,12 +139,17 @@ class IAF(Flow):
             hidden: widths of the hidden layers of every masked network.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
             bound: limit of a layer's log-scale.
+            inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
+            tolerance: relative change at which rounds end; if not given, that of rounding.
         """
-        stack = partial(autoregressives, space.shape, layers, Affine(bound), hidden=hidden, inverted=True)
+        stack = partial(
+            autoregressives, space.shape, layers, Affine(bound), hidden=hidden, inverted=True, inversion=inversion,
+            tolerance=tolerance,
+        )  # fmt: skip
         return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)
 
 
-class AutoregressiveNSF(Flow):
+class AutoregressiveNSF(AutoregressiveFlow):
     """Normal noise through autoregressive splines; see the module docstring."""
 
     @classmethod
@@ -135,6 +164,8 @@ class AutoregressiveNSF(Flow):
         bound: float = 5.0,
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        inversion: InversionName = "auto",
+        tolerance: float | None = None,
     ) -> Self:
         """Autoregressive rational-quadratic splines of alternating order.
 
@@ -147,8 +178,13 @@ class AutoregressiveNSF(Flow):
             bound: a spline bends inside [-bound, bound], in units of standardised data.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
+            tolerance: relative change at which rounds end; if not given, that of rounding.
         """
         rate = 0.2 * space.discrete if dropout is None else dropout
         spline = RationalQuadratic(bins, bound=bound)
-        stack = partial(autoregressives, space.shape, layers, spline, hidden=hidden, dropout=rate)
+        stack = partial(
+            autoregressives, space.shape, layers, spline, hidden=hidden, dropout=rate, inversion=inversion,
+            tolerance=tolerance,
+        )  # fmt: skip
         return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)

@@ -14,13 +14,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Self
 
-from creo.flows.flow import Flow, PreprocessName
-from creo.flows.maf import autoregressives
+from creo.flows.flow import PreprocessName
+from creo.flows.jacobi import InversionName
+from creo.flows.maf import AutoregressiveFlow, autoregressives
 from creo.flows.monotone import Sigmoidal
 from creo.spaces import Space
 
 
-class NAF(Flow):
+class NAF(AutoregressiveFlow):
     """Normal noise through autoregressive sigmoidal maps; see the module docstring."""
 
     @classmethod
@@ -34,6 +35,8 @@ class NAF(Flow):
         units: int = 8,
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        inversion: InversionName = "auto",
+        tolerance: float | None = None,
     ) -> Self:
         """Autoregressive mixtures of sigmoids, of alternating order.
 
@@ -45,7 +48,12 @@ class NAF(Flow):
             units: sigmoids of a map.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
+            tolerance: relative change at which rounds end; if not given, that of rounding.
         """
         rate = 0.2 * space.discrete if dropout is None else dropout
-        stack = partial(autoregressives, space.shape, layers, Sigmoidal(units), hidden=hidden, dropout=rate)
+        stack = partial(
+            autoregressives, space.shape, layers, Sigmoidal(units), hidden=hidden, dropout=rate, inversion=inversion,
+            tolerance=tolerance,
+        )  # fmt: skip
         return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from creo.flows.coupling import Elementwise
 from creo.nn.masked import MaskedMLP
@@ -46,36 +46,21 @@ def schedule(network: MaskedMLP) -> list[list[int]]:
     return ends
 
 
-def substitute(
-    network: MaskedMLP, ends: list[list[int]], elementwise: Elementwise, y: Tensor, e: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Solve for x.
+def wants_gradient(network: nn.Module, *tensors: Tensor | None) -> bool:
+    """Whether autograd would follow a function of these."""
+    leaves = (*tensors, *network.parameters())
+    return torch.is_grad_enabled() and any(t.requires_grad for t in leaves if t is not None)
+
+
+class Substitution(ABC):
+    """What every way of substituting needs: sorted weights, and what a block takes from before it.
 
     Args:
         network: one input and `elementwise.parameters` outputs per variable, parameter by parameter.
         ends: its `schedule`.
         elementwise: g.
-        y: in generation order, (B, D).
+        y: in generation order, (D, B).
         e: context, (B, context), or None.
-
-    Returns:
-        x (B, D) in generation order, and log |det dx/dy| (B,).
-    """
-    wanted = torch.is_grad_enabled() and any(
-        t.requires_grad for t in (y, e, *network.parameters()) if t is not None
-    )
-    steps = Functional if wanted else InPlace
-    x, log_det = steps(network, ends, elementwise, y.T.contiguous(), e).solve()
-    return x.T, log_det
-
-
-class Substitution(ABC):
-    """The state of one forward substitution; two subclasses say where activations are kept.
-
-    Args:
-        network, ends, elementwise: as of `substitute`.
-        y: (D, B).
-        e: (B, context) or None.
     """
 
     def __init__(
@@ -97,8 +82,21 @@ class Substitution(ABC):
         #: starts[l][i]: how many units of layer l are known before step i computes its own
         self.starts = [ends[0], *([0, *rows[:-1]] for rows in ends[1:])]
 
+    @abstractmethod
     def solve(self) -> tuple[Tensor, Tensor]:
-        """All variables, one after the other: x (D, B) and the log-determinant (B,)."""
+        """x (D, B) and the log-determinant (B,)."""
+
+    def before_block(self, l: int, first: int, last: int, known: Tensor) -> Tensor:
+        """Pre-activations of the rows of layer l that steps first..last-1 compute, from what is known at `first`."""
+        rows = slice(self.starts[l + 1][first], self.ends[l + 1][last - 1])
+        return torch.addmm(self.biases[l][rows], self.weights[l][rows, : len(known)], known)
+
+
+class Steps(Substitution):
+    """One variable after the other; two subclasses say where activations are kept."""
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """All variables: x (D, B) and the log-determinant (B,)."""
         log_slopes, rows = [], self.y.split(1)
         for first in range(0, len(self.y), BLOCK):
             last = min(first + BLOCK, len(self.y))
@@ -110,11 +108,6 @@ class Substitution(ABC):
                 log_slopes.append(log_slope)
             self.close_block()
         return self.result(), torch.cat(log_slopes).sum(0)
-
-    def before_block(self, l: int, first: int, last: int, known: Tensor) -> Tensor:
-        """Pre-activations of the rows of layer l that steps first..last-1 compute, from what is known at `first`."""
-        rows = slice(self.starts[l + 1][first], self.ends[l + 1][last - 1])
-        return torch.addmm(self.biases[l][rows], self.weights[l][rows, : len(known)], known)
 
     @abstractmethod
     def open_block(self, first: int, last: int) -> None:
@@ -137,7 +130,7 @@ class Substitution(ABC):
         """x, (D, B)."""
 
 
-class InPlace(Substitution):
+class InPlace(Steps):
     """One buffer per layer: activations of known units, then pre-activations of the block's other units.
 
     A step's product takes all columns of its block: those of unknown units have weight 0 for it, by the mask. So all
@@ -183,7 +176,7 @@ class InPlace(Substitution):
         return self.units[0]
 
 
-class Functional(Substitution):
+class Functional(Steps):
     """The same steps, each giving new tensors, so that autograd can go back through them."""
 
     def open_block(self, first: int, last: int) -> None:
