@@ -36,13 +36,14 @@ class CNF(Flow):
         space: Space,
         condition: Space | None = None,
         *,
-        hidden: tuple[int, ...] = (32, 32),
+        hidden: tuple[int, ...] | None = None,
         steps: int = 8,
         method: str = "rk4",
         trace: TraceName = "exact",
         kinetic: float = 0.0,
         jacobian: float = 0.0,
         checkpoint: bool = False,
+        adjoint: bool = False,
         preprocess: PreprocessName = "histogram",
     ) -> Self:
         """A perceptron as velocity.
@@ -50,20 +51,23 @@ class CNF(Flow):
         Args:
             space: Continuous or Ordinal.
             condition: any space, or None.
-            hidden: widths of the velocity's hidden layers.
+            hidden: widths of the velocity's hidden layers; if not given, (32, 32), above 16 dimensions (128, 128).
             steps: of a solve in training.
             method: of a solve in training: euler, midpoint, rk4 or dopri5.
             trace: in training: exact, rademacher or gaussian.
             kinetic, jacobian: weights of the regularisers in the loss; 0.01 each makes solves cheaper.
             checkpoint: less memory in training, for taking every step twice.
+            adjoint: memory of one evaluation, for a second solve and a gradient up to the solver's error.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
         """
 
+        widths = ((32, 32) if space.dims <= 16 else (128, 128)) if hidden is None else hidden
+
         def layers(context: int) -> list[Layer]:
-            velocity = Velocity(space.dims, hidden=hidden, context=context)
+            velocity = Velocity(space.dims, hidden=widths, context=context)
             layer = Continuous(
                 velocity, trace=trace, method=method, steps=steps, kinetic=kinetic, jacobian=jacobian,
-                checkpoint=checkpoint,
+                checkpoint=checkpoint, adjoint=adjoint,
             )  # fmt: skip
             return [layer]
 
@@ -100,13 +104,14 @@ class FFJORD(CNF):
         space: Space,
         condition: Space | None = None,
         *,
-        hidden: tuple[int, ...] = (32, 32),
+        hidden: tuple[int, ...] | None = None,
         steps: int = 8,
         method: str = "rk4",
         trace: TraceName = "rademacher",
         kinetic: float = 0.0,
         jacobian: float = 0.0,
         checkpoint: bool = False,
+        adjoint: bool = False,
         preprocess: PreprocessName = "histogram",
     ) -> Self:
         """A perceptron as velocity.
@@ -114,15 +119,16 @@ class FFJORD(CNF):
         Args:
             space: Continuous or Ordinal.
             condition: any space, or None.
-            hidden: widths of the velocity's hidden layers.
+            hidden: widths of the velocity's hidden layers; if not given, (32, 32), above 16 dimensions (128, 128).
             steps: of a solve in training.
             method: of a solve in training: euler, midpoint, rk4 or dopri5.
             trace: in training: exact, rademacher or gaussian.
             kinetic, jacobian: weights of the regularisers in the loss; 0.01 each makes solves cheaper.
             checkpoint: less memory in training, for taking every step twice.
+            adjoint: memory of one evaluation, for a second solve and a gradient up to the solver's error.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
         """
         return super().for_space(
             space, condition, hidden=hidden, steps=steps, method=method, trace=trace, kinetic=kinetic,
-            jacobian=jacobian, checkpoint=checkpoint, preprocess=preprocess,
+            jacobian=jacobian, checkpoint=checkpoint, adjoint=adjoint, preprocess=preprocess,
         )  # fmt: skip

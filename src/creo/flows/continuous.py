@@ -17,7 +17,8 @@ Two regularisers keep the field easy to solve: in training the integrals of |v|^
 |dv/dx|^2 where the trace is exact (`jacobian`), are solved along, and `penalty` is their weighted mean over the batch.
 
 With `checkpoint` the fixed steps keep their ends alone and are taken again in the backward pass: the same gradient for
-the memory of one step.
+the memory of one step. With `adjoint` nothing is kept, and a second solve gives the gradient up to the solver's error
+(`creo.flows.adjoint`).
 
 Training takes fixed steps; `eval()` and `inverse` in `eval()` solve adaptively, to `tolerance` of the dtype, so that a
 reported likelihood does not depend on a number of steps. One step size serves the batch, chosen for its worst sample
@@ -35,6 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import OptionError
+from creo.flows.adjoint import solve_with_adjoint
 from creo.flows.layer import Layer
 from creo.flows.ode import Field, State, solve_adaptive, solve_fixed, tableau
 from creo.nn import MLP
@@ -100,6 +102,7 @@ class Continuous(Layer):
         tolerance: of adaptive solves; if not given, 1e-5 in float32 and 1e-10 in float64.
         kinetic, jacobian: weights of the two regularisers in `penalty`.
         checkpoint: take the fixed steps again in the backward pass instead of keeping their activations.
+        adjoint: solve for the gradient instead of keeping anything; also of adaptive solves.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Continuous(Layer):
         kinetic: float = 0.0,
         jacobian: float = 0.0,
         checkpoint: bool = False,
+        adjoint: bool = False,
     ) -> None:
         super().__init__()
         tableau(method)
@@ -124,12 +128,10 @@ class Continuous(Layer):
         self.velocity, self.trace, self.method, self.steps = velocity, trace, method, steps
         if not (kinetic >= 0 and jacobian >= 0):
             raise OptionError(f"weights of regularisers are at least 0; received {kinetic} and {jacobian}")
-        self.tolerance, self.kinetic, self.jacobian, self.checkpoint = (
-            tolerance,
-            kinetic,
-            jacobian,
-            checkpoint,
-        )
+        if checkpoint and adjoint:
+            raise OptionError("checkpoint and adjoint are two ways to the same end; received both")
+        self.tolerance, self.kinetic, self.jacobian = tolerance, kinetic, jacobian
+        self.checkpoint, self.adjoint = checkpoint, adjoint
         #: the regularisers' weighted mean over the last batch that was trained on, and its two parts; or None
         self.penalty: Tensor | None = None
         self.energies: dict[str, Tensor] = {}
@@ -156,14 +158,30 @@ class Continuous(Layer):
         return self._integrate(field, (y.flatten(1),), 1.0, 0.0)[0].reshape_as(y)
 
     def _integrate(self, field: Field, state: State, t0: float, t1: float, e: Tensor | None = None) -> State:
-        dtype = state[0].dtype
-        kept = self.checkpoint and torch.is_grad_enabled()
-        again = (*self.velocity.parameters(), *([] if e is None else [e])) if kept else ()
+        again = (*self.velocity.parameters(), *([] if e is None else [e])) if torch.is_grad_enabled() else ()
         with torch.autocast(state[0].device.type, enabled=False):
-            if self.training:
-                return solve_fixed(field, state, t0, t1, method=self.method, steps=self.steps, again=again)
-            tolerance = TOLERANCE.get(dtype, 1e-5) if self.tolerance is None else self.tolerance
-            return solve_adaptive(field, state, t0, t1, rtol=tolerance, atol=tolerance)
+            if self.checkpoint and self.training:
+                return self._fixed(field, state, t0, t1, again=again)
+            solve = self._fixed if self.training else self._adaptive
+            if self.adjoint and again:
+                return solve_with_adjoint(field, state, t0, t1, solve=solve, others=again)
+            return solve(field, state, t0, t1)
+
+    def _fixed(
+        self,
+        field: Field,
+        state: State,
+        t0: float,
+        t1: float,
+        judged: int | None = None,
+        *,
+        again: State = (),
+    ) -> State:
+        return solve_fixed(field, state, t0, t1, method=self.method, steps=self.steps, again=again)
+
+    def _adaptive(self, field: Field, state: State, t0: float, t1: float, judged: int | None = None) -> State:
+        tolerance = TOLERANCE.get(state[0].dtype, 1e-5) if self.tolerance is None else self.tolerance
+        return solve_adaptive(field, state, t0, t1, rtol=tolerance, atol=tolerance, judged=judged)
 
     def _noise(self, x: Tensor) -> Tensor | None:
         if not self.training or self.trace == "exact":

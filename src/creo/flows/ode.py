@@ -152,28 +152,39 @@ def solve_fixed(
     return x
 
 
-def _error(x: State, new: State, slopes: list[State], h: float, rtol: float, atol: float) -> float:
+def _error(
+    x: State, new: State, slopes: list[State], h: float, rtol: float, atol: float, judged: int | None
+) -> float:
     """The worst sample's error, 1 at the tolerance."""
     weights = TABLEAUS["dopri5"].error
     zero = tuple(torch.zeros_like(entry) for entry in x)
     parts = []
-    for e, a, b in zip(_combine(zero, h, weights, slopes), x, new, strict=True):
+    for e, a, b in list(zip(_combine(zero, h, weights, slopes), x, new, strict=True))[:judged]:
         scaled = e / (atol + rtol * torch.maximum(a.abs(), b.abs()))
         parts.append(scaled.detach().reshape(len(a), -1).square().mean(1))
     return float(torch.stack(parts).amax(0).max().sqrt())
 
 
 def solve_adaptive(
-    f: Field, x: State, t0: float, t1: float, *, rtol: float = 1e-5, atol: float = 1e-5, most: int = 1000
+    f: Field,
+    x: State,
+    t0: float,
+    t1: float,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    most: int = 1000,
+    judged: int | None = None,
 ) -> State:
     """Integrate with `dopri5` in steps that keep the local error at the tolerance.
 
     Args:
         f: the field, a slope per entry of the state.
-        x: state at t0; every entry has the batch as its first axis.
+        x: state at t0; every entry that is judged has the batch as its first axis.
         t0, t1: times; t1 < t0 goes back.
         rtol, atol: tolerances of a step's error.
         most: steps tried before giving up.
+        judged: the first so many entries decide on the step; all if not given.
 
     Raises:
         OptionError: if `most` steps do not reach t1.
@@ -184,7 +195,7 @@ def solve_adaptive(
         h = t1 - t if abs(h) >= abs(t1 - t) else h
         slopes = stages(f, table, t, x, h, first)
         new = _combine(x, h, table.b, slopes)
-        error = _error(x, new, slopes, h, rtol, atol)
+        error = _error(x, new, slopes, h, rtol, atol, judged)
         if error <= 1:
             if h == t1 - t:
                 return new
