@@ -23,7 +23,7 @@ from creo.diffusion.solvers import DORMAND_PRINCE, Denoiser
 from creo.diffusion.solvers.adaptive import flow_slope, integrate
 
 #: Tolerance of a step where nothing else is said, in units of the spread of the data.
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ two weightings of the same slopes differ by an estimate of its error,
 
     w' = w + h sum_i b_i s_i,     error = rms of h sum_i e_i s_i / (tolerance (1 + max(|w|, |w'|))),    e = b - b~
 
-A step with error <= 1 is taken; the next one is 0.9 error^(-1/q) as long, within [0.2, 5], q the order of the better
-weighting. The last slope of a step is the first of the next one.
+A step with error <= 1 is taken; the next one is 0.9 error^(-1/q) as long, within [0.2, 5] and at most `LONGEST`, q the
+order of the better weighting. The last slope of a step is the first of the next one.
 
 All samples of a batch step together, and the worst one decides: each meets the tolerance, but how far below it one
 comes depends on the others.
@@ -83,8 +83,8 @@ DORMAND_PRINCE = Pair(
 
 #: Slopes after which integration gives up.
 MOST = 5000
-#: The first step, as a share of the whole way.
-FIRST = 0.05
+#: The first step, as a share of the whole way, and the longest one: estimates of longer ones miss what data do between.
+FIRST, LONGEST = 0.05, 2.0
 
 
 def integrate(
@@ -124,7 +124,8 @@ def integrate(
         error = _error(slopes, now, w, there, pair, tolerance)
         if error <= 1:
             l, w, first = (end if last else l + way * now), there, slopes[-1]
-        h = now * min(5.0, max(0.2, 0.9 * error ** (-1 / pair.order))) if error else 5 * now
+        grow = min(5.0, max(0.2, 0.9 * error ** (-1 / pair.order))) if error else 5.0
+        h = min(now * grow, LONGEST)
         left -= 1
         if left < 0:
             raise OptionError(f"tolerance {tolerance} is not met in {MOST} slopes: take a larger one")
