@@ -106,6 +106,8 @@ _MODELS: dict[str, Model] = {m.name: m for m in (
     Model("flow-matching", "creo.diffusion.recipes:FlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Lipman, Chen, Ben-Hamu, Nickel, Le (2023)", "https://arxiv.org/abs/2210.02747", "velocity of straight paths from data to noise"),
     Model("ot-flow-matching", "creo.diffusion.recipes:OTFlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Tong et al. (2024)", "https://arxiv.org/abs/2302.00482", "flow matching, noise paired by optimal transport"),
     Model("rectified-flow", "creo.diffusion.recipes:RectifiedFlow", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Liu, Gong, Liu (2023)", "https://arxiv.org/abs/2209.03003", "straight paths, most training at middle times, Euler"),
+    Model("stochastic-interpolant", "creo.diffusion.bridge:StochasticInterpolant", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Albergo, Boffi, Vanden-Eijnden (2023)", "https://arxiv.org/abs/2303.08797", "flow or diffusion between any two distributions"),
+    Model("sb-flow-matching", "creo.diffusion.bridge:SBFlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Tong et al. (2024)", "https://arxiv.org/abs/2302.00482", "Brownian bridges to noise paired by entropic transport"),
     Model("masked-diffusion", "creo.diffusion.masked:MaskedDiffusion", {"Ordinal": "bound", "Tokens": "bound"}, ("complete",), "Austin et al. (2021); Sahoo et al. (2024)", "https://arxiv.org/abs/2406.07524", "symbols masked one by one, guessed in any order"),
 )}
 # fmt: on

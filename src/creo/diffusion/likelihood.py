@@ -60,7 +60,7 @@ def flow_log_prob(
     ends = torch.tensor([path.t_min, path.t_max], dtype=torch.float64)
     first, last = (path.log_snr(ends) / 2).tolist()
     taus, gains = _plan(first, last, steps)
-    trace = _trace(x0, probe)
+    trace = trace_of(x0, probe)
     scale = _share(first)
     w, log_p = scale * x0, torch.full_like(x0.flatten(1)[:, 0], x0[0].numel() * math.log(scale))
     history: deque[tuple[Tensor, Tensor]] = deque(maxlen=ORDER)
@@ -106,7 +106,7 @@ def trace_probe(like: Tensor) -> Tensor:
     return torch.randint_like(like, 2) * 2 - 1
 
 
-def _trace(like: Tensor, probe: Tensor | None) -> Trace:
+def trace_of(like: Tensor, probe: Tensor | None) -> Trace:
     """The trace of a Jacobian as a function of (output, input): exact, or along directions drawn once, here."""
     if like[0].numel() <= EXACT_TRACE:
         return _exact
