@@ -33,6 +33,7 @@ class Model:
         paper: "Authors (year)" of the defining paper.
         url: where to read it.
         summary: one line: what it is.
+        hint: what to do instead on a space that it does not model, where there is something to say.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Model:
     paper: str
     url: str
     summary: str
+    hint: str = ""
 
     @property
     def family(self) -> str:
@@ -108,6 +110,7 @@ _MODELS: dict[str, Model] = {m.name: m for m in (
     Model("rectified-flow", "creo.diffusion.recipes:RectifiedFlow", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Liu, Gong, Liu (2023)", "https://arxiv.org/abs/2209.03003", "straight paths, most training at middle times, Euler"),
     Model("stochastic-interpolant", "creo.diffusion.bridge:StochasticInterpolant", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Albergo, Boffi, Vanden-Eijnden (2023)", "https://arxiv.org/abs/2303.08797", "flow or diffusion between any two distributions"),
     Model("sb-flow-matching", "creo.diffusion.bridge:SBFlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Tong et al. (2024)", "https://arxiv.org/abs/2302.00482", "Brownian bridges to noise paired by entropic transport"),
+    Model("latent-diffusion", "creo.diffusion.latent:LatentDiffusion", {"Continuous": "estimate"}, ("encode", "decode", "score", "denoise"), "Rombach et al. (2022)", "https://arxiv.org/abs/2112.10752", "diffusion of another model's latents: creo train latent-diffusion --on RUN", "it models latents: train a first stage such as vae or autoencoder, then this one with --on its run"),
     Model("masked-diffusion", "creo.diffusion.masked:MaskedDiffusion", {"Ordinal": "bound", "Tokens": "bound"}, ("complete",), "Austin et al. (2021); Sahoo et al. (2024)", "https://arxiv.org/abs/2406.07524", "symbols masked one by one, guessed in any order"),
 )}
 # fmt: on
@@ -170,7 +173,8 @@ def build(name: str, space: Space, condition: Space | None = None, **options: An
         )
     if space.kind not in entry.promise:
         able = [m.name for m in models().values() if space.kind in m.promise]
-        raise SpaceError(f"{name} cannot model {space}; models that can: {', '.join(able) or 'none yet'}")
+        hint = entry.hint or f"models that can: {', '.join(able) or 'none yet'}"
+        raise SpaceError(f"{name} cannot model {space}; {hint}")
     cls = entry.load()
     known = options_of(cls)
     for option in options:

@@ -10,7 +10,7 @@ from creo.errors import OptionError, RunError
 from creo.model import Likelihood, seeded
 from creo.spaces import Ordinal, Tokens
 from creo.training import RunFolder, TwoStage, checkpoint, codes_of, second_stage
-from creo.training.two_stage import fingerprint
+from creo.training.stages import fingerprint
 
 SMALL = {"channels": 8, "blocks": 1, "codes": 16, "dim": 4}
 QUIET = {"progress": False, "threads": 1, "sample_every": 0, "log_every": 10, "eval_every": 20}

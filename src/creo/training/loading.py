@@ -14,8 +14,8 @@ from creo.model import GenerativeModel, seeded
 from creo.spaces import space_from_dict
 from creo.training import checkpoint
 from creo.training.folder import RunFolder
+from creo.training.second_stage import first_of, joined
 from creo.training.state import part
-from creo.training.two_stage import TwoStage, first_of
 
 
 def load(
@@ -50,7 +50,7 @@ def load(
     except RuntimeError as error:
         raise RunError(f"{folder.path} does not fit the model: {str(error).splitlines()[0]}") from None
     first = first_of(folder)
-    return (model if first is None else TwoStage(first, model)).to(device).eval()
+    return (model if first is None else joined(first, model)).to(device).eval()
 
 
 def rebuild(folder: RunFolder) -> GenerativeModel:

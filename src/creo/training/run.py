@@ -24,11 +24,12 @@ from creo.model import GenerativeModel, TrainingDefaults
 from creo.training.folder import RunFolder, check_free
 from creo.training.loading import rebuild, reload_data
 from creo.training.progress import progress as make_progress
+from creo.training.second_stage import training_data
 from creo.training.settings import DEFAULT_STEPS, Settings
+from creo.training.stages import Described, whole
 from creo.training.state import tensors_of
 from creo.training.team import Team, assemble
 from creo.training.trainer import Trainer
-from creo.training.two_stage import Codes, training_data, whole
 
 #: Models with fewer parameters than this train faster on one thread than on several.
 ONE_THREAD = 300_000
@@ -79,7 +80,8 @@ def fit(
 
     Args:
         model: trained in place; ends in evaluation mode with the best evaluated weights.
-        data: with the model's space; codes of a first stage (`creo.training.codes_of`) make the run a second stage.
+        data: with the model's space; codes or latents of a first stage (`creo.training.second_stage`) make
+            the run a second stage.
         out: folder of the run (must not exist); None keeps everything in memory.
         progress: show a progress bar on standard error.
         **settings: the fields of `creo.training.Settings`: steps, minutes, epochs, seed, batch_size, lr, ...
@@ -214,7 +216,7 @@ def _new_folder(out: str | os.PathLike[str], trainer: Trainer) -> RunFolder | No
     tensors = tensors_of(trainer)
     if trainer.team.rank != 0:
         return None
-    on = {"on": trainer.data.reference(out)} if isinstance(trainer.data, Codes) else {}
+    on = {"on": trainer.data.reference(out)} if isinstance(trainer.data, Described) else {}
     return RunFolder.create(out, _config(trainer) | on, tensors, trainer.state.to_dict())
 
 

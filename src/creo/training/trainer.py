@@ -33,9 +33,9 @@ from creo.training.optimiser import AdamW, clip_gradient, learning_rate, setting
 from creo.training.pictures import save_picture
 from creo.training.progress import Silent
 from creo.training.settings import Settings
+from creo.training.stages import whole
 from creo.training.state import State, restore, tensors_of
 from creo.training.team import Team
-from creo.training.two_stage import whole
 from creo.training.validation import validate
 
 #: At most this many examples are given to `GenerativeModel.initialise` when data does not fit in memory.
