@@ -111,6 +111,7 @@ _MODELS: dict[str, Model] = {m.name: m for m in (
     Model("stochastic-interpolant", "creo.diffusion.bridge:StochasticInterpolant", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Albergo, Boffi, Vanden-Eijnden (2023)", "https://arxiv.org/abs/2303.08797", "flow or diffusion between any two distributions"),
     Model("sb-flow-matching", "creo.diffusion.bridge:SBFlowMatching", {"Continuous": "estimate", "Ordinal": "estimate"}, ("encode", "decode", "score", "denoise"), "Tong et al. (2024)", "https://arxiv.org/abs/2302.00482", "Brownian bridges to noise paired by entropic transport"),
     Model("latent-diffusion", "creo.diffusion.latent:LatentDiffusion", {"Continuous": "estimate"}, ("encode", "decode", "score", "denoise"), "Rombach et al. (2022)", "https://arxiv.org/abs/2112.10752", "diffusion of another model's latents: creo train latent-diffusion --on RUN", "it models latents: train a first stage such as vae or autoencoder, then this one with --on its run"),
+    Model("consistency", "creo.diffusion.consistency:Consistency", {"Continuous": "none", "Ordinal": "none"}, (), "Song, Dhariwal, Chen, Sutskever (2023)", "https://arxiv.org/abs/2303.01469", "noise to data in one or two network calls"),
     Model("masked-diffusion", "creo.diffusion.masked:MaskedDiffusion", {"Ordinal": "bound", "Tokens": "bound"}, ("complete",), "Austin et al. (2021); Sahoo et al. (2024)", "https://arxiv.org/abs/2406.07524", "symbols masked one by one, guessed in any order"),
 )}
 # fmt: on

@@ -220,13 +220,17 @@ class Diffusion(ReverseProcess):
         level = (sigma.log() - alpha.clamp_min(1e-30).log()).reshape(-1)  # one for all costs one embedding
         return linear * x + self.network(scale * x, level.to(x.dtype), e)
 
+    def matching(self, y: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """The choices' objective for data y and noise z that are paired, in units (B, *shape); (B,), not nats."""
+        e = self._context(c)
+        return self.choices.objective(lambda x, t: self._output(x, t, e), self.choices.path, y, z)
+
     def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
         """The choices' objective, averaged over batch and dimensions (not nats), and the classifier's cross-entropy."""
         self.check_batch(x, c)
-        y, e = self.units(x), self._context(c)
+        y = self.units(x)
         z = self.choices.coupling(y, torch.randn_like(y), c)
-        errors = self.choices.objective(lambda x, t: self._output(x, t, e), self.choices.path, y, z)
-        parts = {"denoising": errors.mean()}
+        parts = {"denoising": self.matching(y, z, c).mean()}
         if self.classifier is not None and c is not None:
             parts["classifier"] = self.classifier.loss(y, c, self.choices.objective.density)
         return Terms(sum(parts.values()), {k: v.detach() for k, v in parts.items()})  # type: ignore[arg-type]

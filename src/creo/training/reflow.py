@@ -44,11 +44,11 @@ def reflow(
     with seeded(seed):
         c = None if conditions is None else conditions[torch.randint(len(conditions), (pairs,))]
         x = paired.sample(pairs, c).cpu()
-    cuts = (0, pairs * 8 // 10, pairs * 9 // 10, pairs)
-    splits = [
-        Split(x[a:b], None if c is None else c[a:b], name=name)
-        for name, a, b in zip(("train", "valid", "test"), cuts, cuts[1:], strict=False)
-    ]
-    data = Data("pairs", paired.space, *splits, condition=model.condition)
+    a, b = pairs * 8 // 10, pairs * 9 // 10
+    train, valid, test = (
+        Split(x[rows], None if c is None else c[rows], name=name)
+        for name, rows in (("train", slice(a)), ("valid", slice(a, b)), ("test", slice(b, pairs)))
+    )
+    data = Data("pairs", paired.space, train, valid, test, model.condition)
     fit(paired, data, seed=seed, **settings)
     return paired.student.eval()
