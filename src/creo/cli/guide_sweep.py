@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from creo.cli import tables
+from creo.cli.sampling import takes
 from creo.errors import OptionError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def guide_sweep(
 
     model, data = creo.load(run, which=which), reload_data(RunFolder(run), data_dir)
     x, c = data.split(split).head(n)
-    if c is None or model.condition is None or "guidance" not in inspect.signature(model.sample).parameters:
+    if c is None or model.condition is None or not takes(model, "guidance"):
         raise OptionError(f"{run} cannot be guided: train a diffusion model with --conditional")
     features, how = _features(data), {} if steps is None else {"steps": steps}
     rows = [_measured(model, features, x, c, s, seed, how) for s in scale]

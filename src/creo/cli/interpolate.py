@@ -23,7 +23,7 @@ def interpolate(
     """Decode paths between the codes of pairs of test examples, a row each, its ends included.
 
     Args:
-        run: folder of the run of a latent model whose codes are vectors.
+        run: folder of the run of a model that answers `encode` and `decode` in real numbers.
         path: straight, or along a great circle, which keeps to where codes of many numbers lie.
         n: how many pairs, drawn at random.
         steps: pictures along each path.
@@ -55,12 +55,13 @@ def interpolate(
         x, labels = test.take(torch.randint(len(test), (2 * n,)))
         given = labels if model.condition is not None else None
         z = model.encode(x, given)
-        if z.ndim != 2 or not z.is_floating_point():
+        if not z.is_floating_point():
             raise OptionError(
-                f"codes of {type(model).__name__} are no vectors of real numbers: nothing lies between two"
+                f"codes of {type(model).__name__} are no real numbers: nothing lies between two"
             )
         along = None if given is None else given[:n].repeat_interleave(steps, 0)
-        rows = model.decode(PATHS[path](z[:n], z[n:], steps).flatten(0, 1), along)
+        between = PATHS[path](z[:n].flatten(1), z[n:].flatten(1), steps)
+        rows = model.decode(between.flatten(0, 1).unflatten(1, z.shape[1:]), along)
     if target.suffix.lower() == ".png" and model.space.is_image:
         with replacing(target) as file:
             file.write(png_bytes(sample_picture(rows, model.space, columns=steps)))
