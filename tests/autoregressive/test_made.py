@@ -34,6 +34,8 @@ CASES = {
     "levels-conditional": (Ordinal((1, 2, 3), 3), Categories(4), {"hidden": (40, 30), "coding": "onehot"}),
     "levels-scaled": (Ordinal((2, 3), 3), Continuous((2,)), {"hidden": (33, 50, 20), "coding": "scaled"}),
     "levels-logistic": (Ordinal((5,), 3), None, {"hidden": (40,), "head": "logistic", "components": 2}),
+    "direct": (Ordinal((3, 3), 2), Categories(4), {"hidden": (20, 15), "direct": True, "order": "random"}),
+    "direct-levels": (Ordinal((5,), 3), None, {"hidden": (12,), "direct": True, "coding": "onehot"}),
     "tokens": (Tokens(4, 5), None, {"hidden": (64, 64), "order": "random"}),
     "one-variable": (Ordinal((1,), 4), Categories(4), {"hidden": (8,)}),
     "fewer-units-than-variables": (Ordinal((6,), 3), None, {"hidden": (3, 2)}),
@@ -92,10 +94,11 @@ def test_sampler_follows_the_exact_distribution(case):
     assert stats.chisquare(observed, expected, sum_check=False).pvalue > 1e-4
 
 
-def test_every_output_depends_on_all_its_predecessors_and_on_nothing_else():
+@pytest.mark.parametrize("direct", [False, True])
+def test_every_output_depends_on_all_its_predecessors_and_on_nothing_else(direct):
     torch.manual_seed(1)
     d, k, out = 7, 3, 4
-    net = MaskedMLP(d, k, out, hidden=(60, 45), context=2).double().eval()
+    net = MaskedMLP(d, k, out, hidden=(60, 45), context=2, direct=direct).double().eval()
     x, h = torch.randn(1, d * k, dtype=torch.float64), torch.randn(1, 2, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda v: net(v, h)[0], x)  # (d, out, 1, d k)
     reach = jacobian.view(d, out, d, k).abs().amax((1, 3))
@@ -142,12 +145,14 @@ def test_forks_of_a_state_do_not_touch_each_other():
     torch.testing.assert_close(again, a)
 
 
+@pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("condition", [None, Categories(3)])
-def test_steps_cross_blocks_and_survive_reordering(condition):
+def test_steps_cross_blocks_and_survive_reordering(condition, direct):
     """More variables than `BLOCK`, sequences exchanged and duplicated on the way."""
     torch.manual_seed(6)
     d = 2 * BLOCK + 5
-    model = sharpened(MADE.for_space(Ordinal((d,), 3), condition, hidden=(90, 50), order="random"), 1.5)
+    space, options = Ordinal((d,), 3), {"hidden": (90, 50), "order": "random", "direct": direct}
+    model = sharpened(MADE.for_space(space, condition, **options), 1.5)
     x = torch.randint(0, 3, (4, d), dtype=torch.uint8)
     c = None if condition is None else torch.tensor([0, 1, 2, 1])
     whole, symbols = model.logits(x, c), x[:, model.order].long()

@@ -34,7 +34,7 @@ class Size(NamedTuple):
 SIZES = {
     "tiny": Size(16, 2, 7, 0.1),
     "digits": Size(64, 4, 5, 0.5),
-    "small": Size(64, 8, 7, 0.1),
+    "small": Size(32, 8, 7, 0.0),
     "base": Size(128, 15, 7, 0.1),
 }
 

@@ -37,6 +37,9 @@ TableName = Literal["auto", "categorical", "adjacent", "logistic"]
 #: Up to this many ordered levels, each has its own number in the code and its own parameter in the head.
 FEW_LEVELS = 32
 
+#: Up to this many variables the defaults regularise for the small data sets that have so few.
+SMALL = 144
+
 
 class Coding:
     """How the network sees a value v of 0..levels-1.
@@ -116,7 +119,8 @@ class MADE(GenerativeModel, Sequential):
         coding: CodingName = "auto",
         head: TableName = "auto",
         components: int = 5,
-        dropout: float = 0.5,
+        direct: bool = False,
+        dropout: float | None = None,
         width: int = 32,
     ) -> Self:
         """A MADE with networks that suit the space.
@@ -133,7 +137,9 @@ class MADE(GenerativeModel, Sequential):
                 log-odds of neighbouring levels), logistic (discretised, mixture), or auto: categorical for
                 tokens, adjacent up to 32 levels, logistic above.
             components: logistics in the mixture of the logistic head.
-            dropout: probability of dropping a hidden unit in training.
+            direct: connect the variables' codes to the outputs directly too, as logistic regressions.
+            dropout: probability of dropping a hidden unit in training; None: 0.5 for up to 144 variables, as data of
+                so few come in small sets, else 0.
             width: size of the condition's embedding.
         """
         if not isinstance(space, Ordinal | Tokens):
@@ -147,13 +153,15 @@ class MADE(GenerativeModel, Sequential):
             of_variable.size,
             hidden=hidden or (min(max(8 * space.dims, 256), 2048),),
             context=0 if embedding is None else width,
-            dropout=dropout,
+            direct=direct,
+            dropout=(0.5 if space.dims <= SMALL else 0.0) if dropout is None else dropout,
         )
         permutation = generation_order(space.dims, order, order_seed)
         return cls(space, network, code, of_variable, permutation, condition=condition, embedding=embedding)
 
     def training_defaults(self) -> TrainingDefaults:
-        return TrainingDefaults(batch_size=128, lr=1e-3, weight_decay=0.3, ema=0.99)
+        decay = 0.3 if self.space.dims <= SMALL else 0.01
+        return TrainingDefaults(batch_size=128, lr=1e-3, weight_decay=decay, ema=0.99)
 
     def _context(self, c: Tensor | None) -> Tensor | None:
         return None if self.embedding is None else self.embedding(c)

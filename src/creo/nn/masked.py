@@ -2,7 +2,8 @@
 
 The D variables are taken in generation order, each coded in `inputs` numbers and answered in `outputs` numbers.
 A hidden unit of degree d sees variables 0..d-1; a unit of degree d may read units of degree <= d in the layer
-before; output block i reads units of degree <= i. So output i is a function of variables 0..i-1 alone.
+before; output block i reads units of degree <= i. So output i is a function of variables 0..i-1 alone. With direct
+connections it also reads those variables themselves, which alone is a logistic regression for each.
 
 Units are sorted by degree, which makes the network incremental: once variable i-1 is known, the units that become
 computable are the slice of degree i, and the weights they need are one rectangular block without any zero. D
@@ -77,6 +78,7 @@ class MaskedMLP(nn.Module):
         outputs: numbers that answer one variable.
         hidden: units of each hidden layer.
         context: size of a condition vector added linearly to every layer; 0 for none.
+        direct: whether output blocks also read the input blocks.
         dropout: probability of dropping a hidden unit in training.
     """
 
@@ -88,6 +90,7 @@ class MaskedMLP(nn.Module):
         *,
         hidden: tuple[int, ...],
         context: int = 0,
+        direct: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -99,6 +102,9 @@ class MaskedMLP(nn.Module):
         degrees += [torch.arange(variables).repeat_interleave(outputs)]
         self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
             MaskedLinear(b[:, None] >= a[None, :]) for a, b in pairwise(degrees)
+        )
+        self.direct = (
+            MaskedLinear(degrees[-1][:, None] >= degrees[0][None, :], bias=False) if direct else None
         )
         self.context = nn.ModuleList(nn.Linear(context, len(d), bias=False) for d in degrees[1:] if context)
         #: _ends[l][i]: how many units of layer l have degree <= i
@@ -114,13 +120,15 @@ class MaskedMLP(nn.Module):
         Returns:
             (B, D, outputs).
         """
-        last = len(self.layers) - 1
+        last, coded = len(self.layers) - 1, x
         for i, layer in enumerate(self.layers):
             x = layer(x)
             if h is not None:
                 x = x + self.context[i](h)
             if i < last:
                 x = F.dropout(F.relu(x), self.dropout, self.training)
+        if self.direct is not None:
+            x = x + self.direct(coded)
         return x.unflatten(-1, (self.variables, self.outputs))
 
     def begin(self, batch: int, h: Tensor | None = None) -> Cache:
@@ -166,12 +174,20 @@ class MaskedMLP(nn.Module):
         for l, layer in enumerate(self.layers):
             rows, known = self._rows(l, i, i + BLOCK), self._ends[l][i - 1] if i else 0
             y = F.linear(cache.values[l][:, :known], layer.weight[rows, :known], layer.bias[rows])
+            if self.direct is not None and l == len(self.layers) - 1:
+                y = y + F.linear(
+                    cache.values[0][:, : i * self.inputs], self.direct.weight[rows, : i * self.inputs]
+                )
             cache.pending[l][:, rows] = y + cache.context[l][:, rows] if cache.context else y
 
     def _block(self, l: int, rows: slice, cache: Cache, i: int) -> Tensor:
         """Pre-activations of units `rows` of layer l, all of degree <= i and reading units of degree <= i."""
         first = i - i % BLOCK
         fresh = slice(self._ends[l][first - 1] if first else 0, self._ends[l][i])
-        return cache.pending[l][:, rows] + F.linear(
+        y = cache.pending[l][:, rows] + F.linear(
             cache.values[l][:, fresh], self.layers[l].weight[rows, fresh]
         )
+        if self.direct is None or l < len(self.layers) - 1:
+            return y
+        fresh = slice(first * self.inputs, i * self.inputs)
+        return y + F.linear(cache.values[0][:, fresh], self.direct.weight[rows, fresh])
