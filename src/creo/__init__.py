@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from creo.data import load_data
+    from creo.data import caption, load_data
     from creo.evaluation import compare, evaluate
     from creo.model import GenerativeModel, Likelihood, seeded
     from creo.registry import build, models, register
@@ -22,7 +22,7 @@ _WHERE = {
     "creo.spaces": ("Categories", "Continuous", "Ordinal", "Table", "Tokens", "bits_per_dim"),
     "creo.model": ("GenerativeModel", "Likelihood", "seeded"),
     "creo.registry": ("build", "models", "register"),
-    "creo.data": ("load_data",),
+    "creo.data": ("caption", "load_data"),
     "creo.training": ("fit", "load", "resume"),
     "creo.evaluation": ("compare", "evaluate"),
 }
@@ -34,7 +34,7 @@ _HOME = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "Categories", "Continuous", "GenerativeModel", "Likelihood", "Ordinal", "Table", "Tokens", "__version__",
-    "adversarial", "autoregressive", "bits_per_dim", "build", "classical", "compare", "data", "diffusion",
+    "adversarial", "autoregressive", "bits_per_dim", "build", "caption", "classical", "compare", "data", "diffusion",
     "distributions", "divergences", "evaluate", "evaluation", "fit", "flows", "latent", "load", "load_data", "models",
     "nn", "register", "resume", "seeded", "testing", "training",
 ]  # fmt: skip

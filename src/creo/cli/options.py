@@ -134,7 +134,8 @@ def of_data(spec: str, *, helps: bool = True) -> list[Option]:
     from creo.data.listing import find_data
 
     kind, colon, _ = spec.partition(":")
-    found = of_function(find_data(kind + colon).path, helps=helps)
+    name = kind + colon if colon else kind.partition(",")[0]
+    found = of_function(find_data(name).path, helps=helps)
     return [o for o in found if not o.positional]
 
 

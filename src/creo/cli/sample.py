@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from creo.cli import tables
+from creo.cli.sampling import sampling_options
 from creo.errors import OptionError
 from creo.spaces import Categories, Space
 
@@ -22,7 +23,17 @@ def sample(
     seed: int = 0,
     out: str = "samples.png",
     c: tuple[str, ...] = (),
+    guidance: float | None = None,
+    interval: tuple[float, float] | None = None,
+    rescale: float | None = None,
+    negative: str | None = None,
+    weaker: str | None = None,
+    temperature: float | None = None,
+    solver: str | None = None,
+    steps: int | None = None,
+    tolerance: float | None = None,
     which: Literal["best", "last"] = "best",
+    data_dir: str | None = None,
 ) -> None:
     """Draw samples from the model of a run.
 
@@ -30,10 +41,22 @@ def sample(
         run: folder of the run.
         n: how many samples.
         seed: the same seed gives the same samples.
-        out: file to write; its suffix says how: .png (a picture), .npz (raw data, which array:FILE reads
-            back), .csv (tables, vectors), .txt (text, labels).
-        c: labels (or numbers, joined by commas) to condition on, used in turn; for runs trained with --conditional.
+        out: file to write; its suffix says how: .png (a picture), .gif (videos that move), .npz (raw data, which
+            array:FILE reads back), .csv (tables, vectors), .txt (text, labels).
+        c: labels, captions such as "a small seven", or numbers joined by commas to condition on, used in turn; `test`
+            for the conditions of the first test examples, whatever they are. For runs trained with --conditional.
+        guidance: how much the condition is emphasised, for diffusion models; 1 is not at all.
+        interval: times, 0 (data) to 1 (noise), at which to guide; default all.
+        rescale: share of the way back from a guided sample's spread to that of the model.
+        negative: label to be guided away from, instead of the model without its condition.
+        weaker: folder of the run of a weaker model to be guided away from, e.g. one trained for a shorter time.
+        temperature: 1 is the model itself, less is more typical; for models that have it.
+        solver: of a diffusion: ddim, ancestral, lms, dpm, dpm++, sde-dpm++, velocity-adams, heun, adaptive, churn,
+            euler-maruyama, predictor-corrector or annealed-langevin; default the model's own.
+        steps: network calls of a sample, for diffusion models; default the model's own.
+        tolerance: of the adaptive solver.
         which: weights that were best on validation, or the last ones.
+        data_dir: folder with the publishers' files, for --c test; default $CREO_DATA.
     """
     if n < 1:
         raise OptionError(f"sample at least 1; received -n {n}")
@@ -47,17 +70,40 @@ def sample(
 
     model = creo.load(run, which=which)
     check_path(out, model.space)
-    given = conditions(c, model.condition)
+    options = sampling_options(
+        model, guidance=guidance, interval=interval, rescale=rescale, negative=negative, weaker=weaker,
+        temperature=temperature, solver=solver, steps=steps, tolerance=tolerance,
+    )  # fmt: skip
+    given = conditions(c, model.condition, lambda: _held_out(run, n, data_dir))
     shown = sys.stderr.isatty() and n > 1
     with Bar("sampling") if shown else Silent() as bar:
-        x = draw(model, n, given, seed=seed, report=lambda done: bar.show(done / n, done, {"samples": done}))
+        x = draw(model, n, given, seed=seed, options=options,
+                 report=lambda done: bar.show(done / n, done, {"samples": done}))  # fmt: skip
     kept = None if given is None else given[[i % len(given) for i in range(n)]]
     save_samples(x, model.space, out, c=kept)
     tables.show_lines(out)
 
 
-def conditions(labels: Sequence[str], space: Space | None) -> Tensor | None:
+def _held_out(run: str, n: int, data_dir: str | None) -> Tensor:
+    """Conditions of the first n test examples of a run's data."""
+    from creo.training import RunFolder
+    from creo.training.loading import reload_data
+
+    _, c = reload_data(RunFolder(run), data_dir).test.head(n)
+    if c is None:
+        raise OptionError(f"the data of {run} have no conditions")
+    return c
+
+
+def conditions(
+    labels: Sequence[str], space: Space | None, held_out: Callable[[], Tensor] | None = None
+) -> Tensor | None:
     """Typed labels as a batch of conditions (len(labels), *space.shape).
+
+    Args:
+        labels: what was typed.
+        space: of the conditions, or None.
+        held_out: what `test` stands for.
 
     Raises:
         OptionError: none given where one is needed, one given where none is, or one that is not in the space.
@@ -70,6 +116,13 @@ def conditions(labels: Sequence[str], space: Space | None) -> Tensor | None:
         raise OptionError(f"this run is conditional: give --c, {_known(space)}")
     import torch
 
+    from creo.data.words import caption, has_words
+
+    names = space.names or () if isinstance(space, Categories) else ()
+    if list(labels) == ["test"] and held_out is not None and "test" not in names:
+        return held_out()
+    if has_words(space):
+        return caption(list(labels), space)
     rows = [
         _index(label, space) if isinstance(space, Categories) else _numbers(label, space) for label in labels
     ]
@@ -77,6 +130,12 @@ def conditions(labels: Sequence[str], space: Space | None) -> Tensor | None:
 
 
 def _known(space: Space) -> str:
+    from creo.data.words import has_words
+
+    if has_words(space):
+        return f"captions of the words {', '.join(space.symbols[1:])}"  # type: ignore[attr-defined]
+    if space.is_grid:
+        return f"test for those of held-out examples ({space})"
     if not isinstance(space, Categories):
         return f"{space.dims} numbers joined by commas ({space})"
     names = space.names or [str(i) for i in range(space.size)]

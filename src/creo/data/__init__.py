@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from creo.data.export import save_samples
     from creo.data.load import load_data
     from creo.data.picture import sample_picture
+    from creo.data.words import caption
 
 _HOME = {
     "Data": "dataset",
@@ -23,10 +24,11 @@ _HOME = {
     "load_data": "load",
     "save_samples": "export",
     "sample_picture": "picture",
+    "caption": "words",
 }
 
 __all__ = [
-    "Data", "DataSet", "Split", "Store", "catalogue", "load_data", "sample_picture", "save_samples",
+    "Data", "DataSet", "Split", "Store", "caption", "catalogue", "load_data", "sample_picture", "save_samples",
 ]  # fmt: skip
 
 

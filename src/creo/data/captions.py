@@ -35,8 +35,7 @@ from creo.data.digits import load as load_digits
 from creo.data.idx import grey
 from creo.data.listing import find_data
 from creo.data.load import Request
-from creo.errors import OptionError, SpaceError, suggestion
-from creo.spaces import Ordinal, Space, Tokens
+from creo.spaces import Ordinal, Tokens
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 #: What a fact of -1 and 1 is called, the plain word first; 0 has no word.
@@ -141,38 +140,6 @@ def _vocabulary() -> tuple[str, ...]:
 
 
 SPACE = Tokens(LENGTH, len(_vocabulary()), _vocabulary())
-
-
-def caption(text: str | Sequence[str], space: Space | None) -> Tensor:
-    """Captions as conditions: (length,) of one text, (N, length) of several.
-
-    Args:
-        text: words of the space in any case, commas and full stops ignored.
-        space: of the captions: `data.condition` or `model.condition`.
-
-    Raises:
-        SpaceError: it is no space of words. OptionError: an unknown word, no word, or too many.
-    """
-    if not has_words(space):
-        raise SpaceError(
-            f"captions are for conditions that are words, as in digits-captions; received {space}"
-        )
-    if not isinstance(text, str):
-        return torch.stack([caption(one, space) for one in text])
-    words = re.sub(r"[,.]", " ", text.lower()).split()
-    known: tuple[str, ...] = space.symbols  # type: ignore[union-attr]
-    for word in words:
-        if word not in known:
-            raise OptionError(f"no word {word!r} in these captions{suggestion(word, known[1:])}")
-    if not 0 < len(words) <= space.length:  # type: ignore[union-attr]
-        raise OptionError(f"a caption has 1 to {space.length} words; received {len(words)}: {text!r}")  # type: ignore[union-attr]
-    index = [known.index(word) for word in words]
-    return torch.tensor(index + [0] * (space.length - len(index)))  # type: ignore[union-attr]
-
-
-def has_words(space: Space | None) -> bool:
-    """Whether a space's symbols are words, the first of them empty."""
-    return isinstance(space, Tokens) and space.symbols is not None and space.symbols[0] == ""
 
 
 class Wording:

@@ -3,6 +3,7 @@
 | suffix | spaces                               | content                                                      |
 |--------|--------------------------------------|--------------------------------------------------------------|
 | .png   | all                                  | `sample_picture`                                             |
+| .gif   | videos                               | `film.gif_bytes`: they play side by side, given frames first  |
 | .npz   | all                                  | arrays `x` and perhaps `c`, which `array:FILE` reads back     |
 | .csv   | tables, vectors, scalars, labels     | a line of names, a line for each sample; names of categories |
 | .txt   | sequences of symbols, labels         | a line for each sample                                       |
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from creo.data.files import replacing
+from creo.data.film import gif_bytes
 from creo.data.picture import png_bytes, sample_picture, texts
 from creo.errors import DataError
 from creo.spaces import Categories, Space, Table, Tokens
@@ -33,7 +35,11 @@ RULE = "-" * 20
 
 
 def _png(x: Tensor, c: Tensor | None, space: Space, file: IO[bytes]) -> None:
-    file.write(png_bytes(sample_picture(x, space)))
+    file.write(png_bytes(sample_picture(x, space, given=c)))
+
+
+def _gif(x: Tensor, c: Tensor | None, space: Space, file: IO[bytes]) -> None:
+    file.write(gif_bytes(x, space, c))
 
 
 def _npz(x: Tensor, c: Tensor | None, space: Space, file: IO[bytes]) -> None:
@@ -78,6 +84,10 @@ def _row(space: Space) -> bool:
     return len(space.shape) <= 1 and space.kind != "Tokens"
 
 
+def _video(space: Space) -> bool:
+    return space.is_video
+
+
 def _text(space: Space) -> bool:
     return space.kind in ("Tokens", "Categories")
 
@@ -86,6 +96,7 @@ _FORMATS: dict[
     str, tuple[Callable[[Space], bool], Callable[[Tensor, Tensor | None, Space, IO[bytes]], None]]
 ] = {
     ".png": (_anything, _png),
+    ".gif": (_video, _gif),
     ".npz": (_anything, _npz),
     ".csv": (_row, _csv),
     ".txt": (_text, _txt),
@@ -121,7 +132,7 @@ def save_samples(x: Tensor, space: Space, path: str | os.PathLike[str], *, c: Te
         x: raw samples, (N, *space.shape).
         space: what one sample is.
         path: the file; its suffix says the form (see the module).
-        c: conditions they were drawn for, (N, ...), kept by .npz.
+        c: conditions they were drawn for, (N, ...), kept by .npz; .png and .gif show those that are frames.
 
     Raises:
         DataError: that suffix does not suit the space, there are no samples, or the file cannot be written.

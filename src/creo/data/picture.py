@@ -1,8 +1,9 @@
 """`sample_picture`: what samples look like, whatever their space.
 
-Pictures become a grid with white gaps, enlarged by a whole factor without smoothing; points in the plane a picture of
-their density; tables and vectors one histogram for each column; sequences of symbols lines of text; labels a bar for
-each. Continuous pictures are shown on [0, 1] or [-1, 1] where they lie in it, else between their extremes.
+Pictures become a grid with white gaps, enlarged by a whole factor without smoothing; videos strips of frames, one below
+the other (`film.py` makes them move); points in the plane a picture of their density; tables and vectors one histogram
+for each column; sequences of symbols lines of text; labels a bar for each. Continuous pictures are shown on [0, 1] or
+[-1, 1] where they lie in it, else between their extremes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from creo.data.words import has_words
 from creo.errors import DataError
 from creo.spaces import Space, Table, Tokens
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 CELL, WIDEST = 56, 1600
 POINTS, MARGIN = 420, 34
-MOST_HISTOGRAMS, MOST_LINES, LINE = 24, 24, 100
+MOST_HISTOGRAMS, MOST_LINES, LINE, MOST_STRIPS = 24, 24, 100, 12
 INK = np.array([23, 52, 110])
 
 
@@ -32,6 +34,7 @@ def sample_picture(
     *,
     columns: int | None = None,
     extent: tuple[float, float, float, float] | None = None,
+    given: Tensor | None = None,
 ) -> Image:
     """A picture of samples.
 
@@ -40,13 +43,19 @@ def sample_picture(
         space: what one sample is.
         columns: pictures in a row of the grid; by default the grid is square.
         extent: (left, right, bottom, top) of the plane shown, for points; by default what holds nearly all of them.
+        given: conditions of the samples; of videos, frames that come before them are shown too, in amber.
     """
     if len(x) == 0:
         raise DataError("a picture needs at least one sample; received none")
     x = x.detach().cpu()
     space.check(x, "samples")
+    if space.is_video:
+        from creo.data.film import frames
+
+        shown = frames(x[:MOST_STRIPS], space, None if given is None else given[:MOST_STRIPS])
+        return grid(shown.reshape(-1, *shown.shape[2:]), shown.shape[1])
     if space.is_image or (len(space.shape) == 2 and space.kind == "Ordinal"):
-        return _grid(_grey_levels(x, space), columns)
+        return grid(grey_levels(x, space), columns)
     if space.kind == "Continuous" and space.shape == (2,):
         return _points(x.double().numpy(), extent)
     if isinstance(space, Tokens):
@@ -65,10 +74,12 @@ def texts(x: Tensor, space: Tokens) -> list[str]:
     """Samples (N, length) in the space's symbols, or as numbers if it has none."""
     if space.symbols is None:
         return [" ".join(map(str, row)) for row in x.tolist()]
+    if has_words(space):
+        return [" ".join(space.symbols[i] for i in row if space.symbols[i]) for row in x.tolist()]
     return ["".join(space.symbols[i] for i in row) for row in x.tolist()]
 
 
-def _grey_levels(x: Tensor, space: Space) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def grey_levels(x: Tensor, space: Space) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Samples as uint8 (N, H, W, 3)."""
     values = x.double().reshape(len(x), -1, *space.shape[-2:]).numpy()
     low, high = (0.0, getattr(space, "levels", 2) - 1.0) if space.discrete else _range(values)
@@ -83,7 +94,8 @@ def _range(values: np.ndarray[Any, Any]) -> tuple[float, float]:
     return low, max(high, low + 1e-12)
 
 
-def _grid(pictures: np.ndarray[Any, Any], columns: int | None) -> Image:
+def grid(pictures: np.ndarray[Any, Any], columns: int | None) -> Image:
+    """Pictures uint8 (N, H, W, 3) side by side, enlarged, with white gaps."""
     from PIL import Image as pil
 
     n, height, width, _ = pictures.shape

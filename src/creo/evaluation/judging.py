@@ -18,7 +18,7 @@ Everything random is seeded by `seed`, so the same call gives the same numbers (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def draw(
     batch_size: int = 256,
     seed: int = 0,
     report: Callable[[int], None] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """`n` samples in chunks, seeded, checked, on the CPU; conditions c (m, *shape) are used in turn.
 
@@ -135,6 +136,7 @@ def draw(
         batch_size: samples of a chunk.
         seed: the same seed and batch size give the same samples.
         report: called with the number of samples there are, after every chunk.
+        options: further ones of the model's `sample`.
 
     Raises:
         SpaceError: if what the model returns is not in its space.
@@ -145,7 +147,7 @@ def draw(
         chunks = []
         for i in range(0, n, batch_size):
             given = None if c is None else c[i : i + batch_size].to(model.device)
-            chunks.append(model.sample(min(batch_size, n - i), given).cpu())
+            chunks.append(model.sample(min(batch_size, n - i), given, **(options or {})).cpu())
             if report is not None:
                 report(min(i + batch_size, n))
     samples = torch.cat(chunks)

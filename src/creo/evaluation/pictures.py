@@ -15,7 +15,7 @@ _MANY = 2000
 
 def looked_at(space: Space) -> str:
     """`image` or `text` where single samples can be looked at, else empty (points, tables, labels)."""
-    if space.is_image or (len(space.shape) == 2 and space.kind == "Ordinal"):
+    if space.is_grid or (len(space.shape) == 2 and space.kind == "Ordinal"):
         return "image"
     return "text" if space.kind == "Tokens" else ""
 

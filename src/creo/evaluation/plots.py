@@ -53,9 +53,10 @@ def samples_beside_data(model: GenerativeModel, x: Tensor, c: Tensor | None = No
     from PIL import Image
 
     n = min(len(x), FEW if looked_at(model.space) else MANY)
-    drawn = model.sample(n, None if model.condition is None or c is None else c[:n]).cpu()
+    given = None if model.condition is None or c is None else c[:n]
+    drawn = model.sample(n, given).cpu()
     extent = extent_of(x, model.space)
-    sides = [sample_picture(side, model.space, extent=extent) for side in (x[:n].cpu(), drawn)]
+    sides = [sample_picture(side, model.space, extent=extent, given=given) for side in (x[:n].cpu(), drawn)]
     gap = max(8, sides[0].width // 32)
     picture = Image.new("RGB", (sum(s.width for s in sides) + gap, max(s.height for s in sides)), "white")
     picture.paste(sides[0].convert("RGB"), (0, 0))
