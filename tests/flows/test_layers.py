@@ -19,13 +19,18 @@ from creo.flows import (
     Compose,
     Contraction,
     Coupling,
+    Emerging,
     Gaussianise,
     Glow,
     Inverted,
     Invertible1x1,
+    Leaky,
+    Log,
+    Logit,
     MaskedConvCoupling,
     Orthogonal,
     PatchAutoregressive,
+    Periodic,
     Permutation,
     Planar,
     Radial,
@@ -133,6 +138,15 @@ LAYERS = {
         lambda: RealNVP.for_space(Continuous(IMAGE), multiscale=True, scales=2, channels=6).flow,
         IMAGE,
     ),
+    "emerging": (lambda: Emerging(2), IMAGE),
+    "emerging-wide": (lambda: Emerging(3, kernel=5), (3, 2, 3)),
+    "periodic": (lambda: Periodic(2), IMAGE),
+    "periodic-odd": (lambda: Periodic(1, kernel=3), (1, 3, 5)),
+    "leaky": (
+        lambda: Compose([Coupling(alternating_mask((5,), 0), network(), Additive()), Leaky(0.3)]),
+        (5,),
+    ),
+    "exponential": (lambda: Inverted(Log()), (5,)),
     "sylvester": (lambda: Sylvester((5,), rank=3), (5,)),
     "sylvester-condition": (lambda: Sylvester(IMAGE, rank=4, context=3), IMAGE),
 }
@@ -178,7 +192,8 @@ def test_log_det_both_ways_and_inverse(name):
     torch.testing.assert_close(inverse_log_det, jacobian_log_det(layer.inverse, y, e), rtol=0, atol=1e-9)
     assert len({*log_det.tolist()}) > 1 or name in (
         "additive-coupling", "permutation", "reverse", "standardise", "actnorm", "lu-condition", "qr",
-        "orthogonal-image", "squeeze", "channel-norm", "invertible-1x1",
+        "orthogonal-image", "squeeze", "channel-norm", "invertible-1x1", "emerging", "emerging-wide", "periodic",
+        "periodic-odd",
     )  # fmt: skip
 
 
@@ -311,3 +326,57 @@ def test_gaussianise_round_trip_deep_into_both_tails(dtype):
 def test_permutation_refuses_what_is_none():
     with pytest.raises(OptionError, match="permutation of 0..D-1"):
         Permutation(torch.tensor([0, 0, 1]))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05])
+def test_logit_both_ways(margin):
+    layer, x = Logit(margin), torch.rand(6, 5, dtype=torch.float64)
+    y, log_det = layer.forward(x)
+    torch.testing.assert_close(y, torch.logit(margin + (1 - 2 * margin) * x), rtol=0, atol=1e-12)
+    torch.testing.assert_close(log_det, jacobian_log_det(layer.forward, x, None), rtol=0, atol=1e-9)
+    back, inverse_log_det = layer.inverse(y)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(inverse_log_det, jacobian_log_det(layer.inverse, y, None), rtol=0, atol=1e-9)
+    borders = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    assert layer.forward(borders)[0].isfinite().all() == (margin > 0)
+    assert layer.inverse(torch.full((1, 2), 50.0))[1].isfinite()
+
+
+def test_emerging_reads_a_whole_neighbourhood_and_no_more():
+    torch.manual_seed(0)
+    layer = Emerging(2).double()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    x = torch.randn(1, 2, 7, 7, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer.forward(v)[0][0, :, 3, 3].sum(), x)[0]
+    seen = jacobian.abs().sum(0) > 0
+    assert seen[2:5, 2:5].all()  # all neighbours of the centre
+    assert not seen[0].any()
+    assert not seen[:, 0].any()
+
+
+def test_periodic_is_a_circular_convolution():
+    torch.manual_seed(0)
+    layer = Periodic(2).double()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    x = torch.randn(3, 2, 4, 5, dtype=torch.float64)
+    wrapped = torch.nn.functional.pad(x, [1, 1, 1, 1], mode="circular")
+    y = torch.nn.functional.conv2d(wrapped, layer.weight.flip(2, 3), layer.bias.flatten())
+    torch.testing.assert_close(layer.forward(x)[0], y, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Emerging(2, kernel=2), "odd side"),
+        (lambda: Periodic(2, kernel=5).forward(torch.zeros(1, 2, 4, 4)), "larger than the image"),
+        (lambda: Leaky(0.0), "must be positive"),
+        (lambda: Logit(0.5), "margin"),
+    ],
+)
+def test_wrong_sizes_get_one_line(make, says):
+    with pytest.raises(OptionError, match=says):
+        make()

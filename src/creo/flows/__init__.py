@@ -18,6 +18,8 @@ from creo.flows.flow import Flow as Flow
 from creo.flows.gaussianise import Gaussianise as Gaussianise
 from creo.flows.glow import ChannelNorm as ChannelNorm
 from creo.flows.glow import Glow as Glow
+from creo.flows.invertible_convolution import Emerging as Emerging
+from creo.flows.invertible_convolution import Periodic as Periodic
 from creo.flows.layer import Compose as Compose
 from creo.flows.layer import Inverted as Inverted
 from creo.flows.layer import Layer as Layer
@@ -48,12 +50,18 @@ from creo.flows.realnvp import RealNVP as RealNVP
 from creo.flows.residual import Contraction as Contraction
 from creo.flows.residual import Residual as Residual
 from creo.flows.residual_flow import ResidualFlow as ResidualFlow
+from creo.flows.scalar import Leaky as Leaky
+from creo.flows.scalar import Log as Log
+from creo.flows.scalar import Logit as Logit
 from creo.flows.spline import RationalQuadratic as RationalQuadratic
 from creo.flows.standardise import ActNorm as ActNorm
 from creo.flows.standardise import Standardise as Standardise
+from creo.flows.surjection import Absolute as Absolute
+from creo.flows.surjection import Slice as Slice
 from creo.flows.sylvester import Sylvester as Sylvester
 from creo.flows.tarflow import PatchAutoregressive as PatchAutoregressive
 from creo.flows.tarflow import TarFlow as TarFlow
 from creo.flows.variational import fit_to_density as fit_to_density
 from creo.flows.variational import interpolate as interpolate
 from creo.flows.variational import reverse_divergence as reverse_divergence
+from creo.flows.variational_dequantise import VariationalDequantise as VariationalDequantise

@@ -21,7 +21,7 @@ from typing import Self
 from torch import Tensor
 
 from creo.flows.continuous import Continuous, TraceName, Velocity
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.model import Terms, TrainingDefaults
 from creo.spaces import Space
@@ -45,6 +45,7 @@ class CNF(Flow):
         checkpoint: bool = False,
         adjoint: bool = False,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """A perceptron as velocity.
 
@@ -59,6 +60,7 @@ class CNF(Flow):
             checkpoint: less memory in training, for taking every step twice.
             adjoint: memory of one evaluation, for a second solve and a gradient up to the solver's error.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
 
         widths = ((32, 32) if space.dims <= 16 else (128, 128)) if hidden is None else hidden
@@ -71,7 +73,7 @@ class CNF(Flow):
             )  # fmt: skip
             return [layer]
 
-        return cls.compose(space, condition, layers, preprocess=preprocess)
+        return cls.compose(space, condition, layers, preprocess=preprocess, dequantise=dequantise)
 
     def training_defaults(self) -> TrainingDefaults:
         """Adam at 2e-3 with averaged weights."""
@@ -113,6 +115,7 @@ class FFJORD(CNF):
         checkpoint: bool = False,
         adjoint: bool = False,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """A perceptron as velocity.
 
@@ -127,8 +130,9 @@ class FFJORD(CNF):
             checkpoint: less memory in training, for taking every step twice.
             adjoint: memory of one evaluation, for a second solve and a gradient up to the solver's error.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         return super().for_space(
             space, condition, hidden=hidden, steps=steps, method=method, trace=trace, kinetic=kinetic,
-            jacobian=jacobian, checkpoint=checkpoint, adjoint=adjoint, preprocess=preprocess,
+            jacobian=jacobian, checkpoint=checkpoint, adjoint=adjoint, preprocess=preprocess, dequantise=dequantise,
         )  # fmt: skip

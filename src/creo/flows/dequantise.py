@@ -4,7 +4,7 @@ r"""Uniform dequantisation: from levels to the real line, by noise.
 
 The layer's contribution is 0, since the density of u is 1. It is stochastic forward and exact backward (the cell of y
 is floor(y)). With K draws the importance-weighted bound log (1/K) sum_k p(x + u_k) is tighter, and below log P(x) in
-expectation for every K.
+expectation for every K; noise that is learned makes it tighter too (`creo.flows.variational_dequantise`).
 
 Sources: Uria, Murray, Larochelle 2013, https://arxiv.org/abs/1306.0186; Theis, van den Oord, Bethge 2016,
 https://arxiv.org/abs/1511.01844; K draws: Ho et al. 2019 (Flow++), https://arxiv.org/abs/1902.00275.
@@ -26,6 +26,7 @@ class UniformDequantise(Layer):
         space: the ordinal space.
     """
 
+    noisy_forward = True
     dtype_of: Tensor
 
     def __init__(self, space: Ordinal) -> None:

@@ -6,11 +6,14 @@ r"""A flow as a generative model: preprocessing, invertible layers, normal noise
 | space      | preprocess                                             | `log_prob`                                   |
 |------------|--------------------------------------------------------|----------------------------------------------|
 | Continuous | standardise by the training data                       | exact                                        |
-| Ordinal    | uniform dequantisation, then Gaussianise by histograms | lower bound, tighter with more noise samples |
+| Ordinal    | dequantisation, then Gaussianise by histograms         | lower bound, tighter with more noise samples |
 
 For an ordinal space `forward` and `inverse` speak of the dequantised sample y in [0, levels]^D, of which `y.floor()`
 are the levels; `log_prob` and `sample` speak of the levels. The bound with K noise samples is
-log (1/K) sum_k p(x + u_k); training uses K = 1.
+log (1/K) sum_k p(x + u_k) / q(u_k); training uses K = 1. The noise u is uniform, or learned with
+`dequantise="variational"`, which costs one more network and makes the bound tighter.
+
+A layer that draws on the way to the noise (`creo.flows.surjection`) makes a bound of any log-density.
 
 A model of this family is a class with a `for_space` that lists layers and hands them to `Flow.compose`.
 
@@ -33,6 +36,7 @@ from creo.flows.dequantise import UniformDequantise
 from creo.flows.gaussianise import Gaussianise
 from creo.flows.layer import Compose, Layer
 from creo.flows.standardise import Standardise
+from creo.flows.variational_dequantise import VariationalDequantise
 from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.spaces import Continuous, Ordinal, Space
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 CONTEXT_WIDTH = 32
 
 PreprocessName = Literal["histogram", "scale"]
+DequantiseName = Literal["uniform", "variational"]
 
 
 class Flow(GenerativeModel):
@@ -51,9 +56,10 @@ class Flow(GenerativeModel):
 
     Args:
         space: Continuous or Ordinal.
-        flow: from (dequantised) data to noise of the same shape; takes the condition's embedding if there is one.
+        flow: from (dequantised) data to noise; takes the condition's embedding if there is one.
         condition: any space, or None.
         embedding: raw conditions to (B, context) for the layers; needed if there is a condition.
+        dequantise: of an ordinal space; uniform if not given.
 
     Raises:
         SpaceError: for other spaces.
@@ -66,6 +72,7 @@ class Flow(GenerativeModel):
         *,
         condition: Space | None = None,
         embedding: ConditionEmbedding | None = None,
+        dequantise: UniformDequantise | None = None,
     ) -> None:
         super().__init__(space, condition)
         if not isinstance(space, Continuous | Ordinal):
@@ -73,10 +80,14 @@ class Flow(GenerativeModel):
         if (condition is None) != (embedding is None):
             raise OptionError("give a condition and an embedding of it, or neither")
         self.flow, self.embedding = flow, embedding
-        self.dequantise = UniformDequantise(space) if isinstance(space, Ordinal) else None
-        if self.dequantise is not None:
+        self.dequantise: UniformDequantise | None = None
+        if isinstance(space, Ordinal):
+            self.dequantise = UniformDequantise(space) if dequantise is None else dequantise
+            noise = "variational" if isinstance(dequantise, VariationalDequantise) else "uniform"
             self.likelihood = Likelihood.BOUND
-            self.likelihood_note = "uniform dequantisation, importance-weighted, 8 samples"
+            self.likelihood_note = f"{noise} dequantisation, importance-weighted, 8 samples"
+        elif flow.noisy_forward:
+            self.likelihood, self.likelihood_note = Likelihood.BOUND, "stochastic layers, 1 sample"
 
     @classmethod
     def compose(
@@ -86,6 +97,7 @@ class Flow(GenerativeModel):
         layers: Callable[[int], Iterable[Layer]],
         *,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         least: int = 1,
     ) -> Self:
         """The preprocessing that suits the space, then layers.
@@ -95,6 +107,7 @@ class Flow(GenerativeModel):
             condition: any space, or None.
             layers: makes the layers for conditions embedded in that many numbers (0: no condition).
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             least: the number of dimensions that the layers need.
 
         Raises:
@@ -107,7 +120,10 @@ class Flow(GenerativeModel):
         embedding = None if condition is None else ConditionEmbedding(condition, context)
         histogram = isinstance(space, Ordinal) and preprocess == "histogram"
         first = Gaussianise(space) if histogram else Standardise(space.shape)  # type: ignore[arg-type]
-        return cls(space, Compose([first, *layers(context)]), condition=condition, embedding=embedding)
+        learned = isinstance(space, Ordinal) and dequantise == "variational"
+        noise = VariationalDequantise(space, context=context) if learned else None  # type: ignore[arg-type]
+        flow = Compose([first, *layers(context)])
+        return cls(space, flow, condition=condition, embedding=embedding, dequantise=noise)
 
     def training_defaults(self) -> TrainingDefaults:
         """Adam at 1e-3 with averaged weights."""
@@ -122,8 +138,9 @@ class Flow(GenerativeModel):
         self.check_batch(x, c)
         if self.embedding is not None and c is not None:
             self.embedding.initialise(c)
-        y = x.to(self.dtype) if self.dequantise is None else self.dequantise(x)[0]
-        self.flow.initialise(y, self._embed(c))
+        e = self._embed(c)
+        y = x.to(self.dtype) if self.dequantise is None else self.dequantise(x, e)[0]
+        self.flow.initialise(y, e)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise: (z, log |det dz/dx|); of an ordinal space, the dequantised data, floating (B, *shape)."""
@@ -144,15 +161,16 @@ class Flow(GenerativeModel):
         self.check_batch(x, c)
         if samples < 1:
             raise OptionError(f"samples must be at least 1; received {samples}")
+        e = self._embed(c)
         if self.dequantise is None:
-            return self._density(x.to(self.dtype), c)
-        repeated = x.repeat(samples, *[1] * len(self.space.shape))
-        y, log_det = self.dequantise(repeated)
-        log_w = self._density(y, None if c is None else c.repeat(samples, *[1] * (c.ndim - 1))) + log_det
+            return self._density(x.to(self.dtype), e)
+        e = None if e is None else e.repeat(samples, 1)
+        y, log_det = self.dequantise(x.repeat(samples, *[1] * len(self.space.shape)), e)
+        log_w = self._density(y, e) + log_det
         return log_w.unflatten(0, (samples, len(x))).logsumexp(0) - math.log(samples)
 
-    def _density(self, y: Tensor, c: Tensor | None) -> Tensor:
-        z, log_det = self.forward(y, c)
+    def _density(self, y: Tensor, e: Tensor | None) -> Tensor:
+        z, log_det = self.flow.forward(y, e)
         return standard_log_prob(z) + log_det
 
     def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
@@ -186,6 +204,7 @@ class Flow(GenerativeModel):
             temperature: standard deviation of the noise that is pushed through; 1 is exact sampling.
         """
         c = self.expand_condition(n, c)
-        z = temperature * torch.randn(n, *self.space.shape, dtype=self.dtype, device=self.device)
+        shape = self.flow.output_shape(self.space.shape)
+        z = temperature * torch.randn(n, *shape, dtype=self.dtype, device=self.device)
         y = self.flow.generate(z, self._embed(c))
         return y if self.dequantise is None else self.dequantise.inverse(y)[0]

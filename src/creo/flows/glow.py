@@ -21,7 +21,7 @@ from torch import Tensor
 from creo.errors import OptionError
 from creo.flows.convolution import ChannelCoupling, Invertible1x1
 from creo.flows.coupling import Affine
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.multiscale import Squeeze, multiscale
 from creo.flows.standardise import ActNorm, location_and_scale
@@ -70,6 +70,7 @@ class Glow(Flow):
         layers: int = 4,
         hidden: int = 32,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         bound: float = 1.0,
     ) -> Self:
         """Glow for images.
@@ -81,6 +82,7 @@ class Glow(Flow):
             layers: couplings per scale.
             hidden: channels of the couplings' networks.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             bound: limit of a coupling's log-scale.
         """
         if layers < 1:
@@ -99,4 +101,4 @@ class Glow(Flow):
 
             return multiscale(space.shape, scales, scale)
 
-        return cls.compose(space, condition, stack, preprocess=preprocess)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise)

@@ -33,6 +33,10 @@ from creo.errors import OptionError
 class Layer(nn.Module, ABC):
     """Base of all layers; a new one gives `forward` and `inverse`."""
 
+    #: whether `forward`, or `inverse`, draws noise: a flow that draws on the way to the noise has a bound
+    noisy_forward: bool = False
+    noisy_inverse: bool = False
+
     @abstractmethod
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise: (y, log_det), log_det (B,) in nats."""
@@ -66,6 +70,16 @@ class Compose(Layer):
         self.layers = nn.ModuleList(layers)
         if not len(self):
             raise OptionError("a flow is composed of at least one layer; received none")
+
+    @property
+    def noisy_forward(self) -> bool:  # type: ignore[override]
+        """Whether any layer draws on the way to the noise."""
+        return any(layer.noisy_forward for layer in self)
+
+    @property
+    def noisy_inverse(self) -> bool:  # type: ignore[override]
+        """Whether any layer draws on the way to the data."""
+        return any(layer.noisy_inverse for layer in self)
 
     def __iter__(self) -> Iterator[Layer]:
         return (layer for layer in self.layers if isinstance(layer, Layer))
@@ -118,6 +132,16 @@ class Inverted(Layer):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = layer
+
+    @property
+    def noisy_forward(self) -> bool:  # type: ignore[override]
+        """Whether the other's inverse draws."""
+        return self.layer.noisy_inverse
+
+    @property
+    def noisy_inverse(self) -> bool:  # type: ignore[override]
+        """Whether the other's forward draws."""
+        return self.layer.noisy_forward
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The layer's inverse."""

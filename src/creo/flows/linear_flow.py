@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from creo.errors import OptionError
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.linear import LU, QR
 from creo.model import TrainingDefaults
@@ -31,6 +31,7 @@ class LinearFlow(Flow):
         *,
         matrix: Literal["lu", "qr"] = "lu",
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """One linear layer after the preprocessing.
 
@@ -39,6 +40,7 @@ class LinearFlow(Flow):
             condition: any space, or None.
             matrix: its decomposition.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         kinds: dict[str, type[LU] | type[QR]] = {"lu": LU, "qr": QR}
         if matrix not in kinds:
@@ -47,7 +49,7 @@ class LinearFlow(Flow):
         def layers(context: int) -> list[Layer]:
             return [kinds[matrix](space.shape, context=context)]
 
-        return cls.compose(space, condition, layers, preprocess=preprocess)
+        return cls.compose(space, condition, layers, preprocess=preprocess, dequantise=dequantise)
 
     def training_defaults(self) -> TrainingDefaults:
         """A convex problem bears a larger step."""

@@ -29,7 +29,7 @@ import torch
 from creo.errors import OptionError
 from creo.flows.autoregressive import Autoregressive
 from creo.flows.coupling import Affine, Elementwise
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.jacobi import InversionName
 from creo.flows.layer import Inverted, Layer
 from creo.flows.spline import RationalQuadratic
@@ -89,6 +89,7 @@ class MAF(AutoregressiveFlow):
         hidden: tuple[int, ...] = (64, 64),
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         bound: float = 2.0,
         inversion: InversionName = "auto",
         tolerance: float | None = None,
@@ -102,6 +103,7 @@ class MAF(AutoregressiveFlow):
             hidden: widths of the hidden layers of every masked network.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             bound: limit of a layer's log-scale.
             inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
             tolerance: relative change at which rounds end; if not given, that of rounding.
@@ -111,7 +113,13 @@ class MAF(AutoregressiveFlow):
             autoregressives, space.shape, layers, Affine(bound), hidden=hidden, dropout=rate, inversion=inversion,
             tolerance=tolerance,
         )  # fmt: skip
-        return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)
+        return cls.compose(
+            space,
+            condition,
+            lambda context: stack(context=context),
+            preprocess=preprocess,
+            dequantise=dequantise,
+        )
 
 
 class IAF(AutoregressiveFlow):
@@ -126,6 +134,7 @@ class IAF(AutoregressiveFlow):
         layers: int = 3,
         hidden: tuple[int, ...] = (64, 64),
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         bound: float = 1.0,
         inversion: InversionName = "auto",
         tolerance: float | None = None,
@@ -138,6 +147,7 @@ class IAF(AutoregressiveFlow):
             layers: number of autoregressive layers.
             hidden: widths of the hidden layers of every masked network.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             bound: limit of a layer's log-scale.
             inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
             tolerance: relative change at which rounds end; if not given, that of rounding.
@@ -146,7 +156,13 @@ class IAF(AutoregressiveFlow):
             autoregressives, space.shape, layers, Affine(bound), hidden=hidden, inverted=True, inversion=inversion,
             tolerance=tolerance,
         )  # fmt: skip
-        return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)
+        return cls.compose(
+            space,
+            condition,
+            lambda context: stack(context=context),
+            preprocess=preprocess,
+            dequantise=dequantise,
+        )
 
 
 class AutoregressiveNSF(AutoregressiveFlow):
@@ -164,6 +180,7 @@ class AutoregressiveNSF(AutoregressiveFlow):
         bound: float = 5.0,
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         inversion: InversionName = "auto",
         tolerance: float | None = None,
     ) -> Self:
@@ -178,6 +195,7 @@ class AutoregressiveNSF(AutoregressiveFlow):
             bound: a spline bends inside [-bound, bound], in units of standardised data.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
             tolerance: relative change at which rounds end; if not given, that of rounding.
         """
@@ -187,4 +205,10 @@ class AutoregressiveNSF(AutoregressiveFlow):
             autoregressives, space.shape, layers, spline, hidden=hidden, dropout=rate, inversion=inversion,
             tolerance=tolerance,
         )  # fmt: skip
-        return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)
+        return cls.compose(
+            space,
+            condition,
+            lambda context: stack(context=context),
+            preprocess=preprocess,
+            dequantise=dequantise,
+        )

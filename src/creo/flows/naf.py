@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Self
 
-from creo.flows.flow import PreprocessName
+from creo.flows.flow import DequantiseName, PreprocessName
 from creo.flows.jacobi import InversionName
 from creo.flows.maf import AutoregressiveFlow, autoregressives
 from creo.flows.monotone import Sigmoidal
@@ -35,6 +35,7 @@ class NAF(AutoregressiveFlow):
         units: int = 8,
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         inversion: InversionName = "auto",
         tolerance: float | None = None,
     ) -> Self:
@@ -48,6 +49,7 @@ class NAF(AutoregressiveFlow):
             units: sigmoids of a map.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             inversion: how the slow direction is solved: auto, incremental, jacobi or gauss-seidel.
             tolerance: relative change at which rounds end; if not given, that of rounding.
         """
@@ -56,4 +58,10 @@ class NAF(AutoregressiveFlow):
             autoregressives, space.shape, layers, Sigmoidal(units), hidden=hidden, dropout=rate, inversion=inversion,
             tolerance=tolerance,
         )  # fmt: skip
-        return cls.compose(space, condition, lambda context: stack(context=context), preprocess=preprocess)
+        return cls.compose(
+            space,
+            condition,
+            lambda context: stack(context=context),
+            preprocess=preprocess,
+            dequantise=dequantise,
+        )

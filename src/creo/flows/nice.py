@@ -16,7 +16,7 @@ from typing import Self
 
 from creo.errors import OptionError
 from creo.flows.coupling import Additive, Coupling, alternating_mask
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.standardise import ActNorm
 from creo.nn import MLP
@@ -36,6 +36,7 @@ class NICE(Flow):
         hidden: tuple[int, ...] = (128, 128),
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Additive couplings with alternating masks, and a scale.
 
@@ -46,6 +47,7 @@ class NICE(Flow):
             hidden: widths of the hidden layers of every coupling's network.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         if layers < 1:
             raise OptionError(f"layers must be at least 1; received {layers}")
@@ -57,4 +59,4 @@ class NICE(Flow):
                 yield Coupling(alternating_mask(space.shape, i), network, Additive())
             yield ActNorm(space.shape)
 
-        return cls.compose(space, condition, stack, preprocess=preprocess, least=2)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise, least=2)

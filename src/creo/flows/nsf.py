@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Self
 
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.realnvp import couplings
 from creo.flows.spline import RationalQuadratic
 from creo.spaces import Space
@@ -33,6 +33,7 @@ class NSF(Flow):
         bound: float = 5.0,
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Spline couplings with alternating masks and residual networks.
 
@@ -45,10 +46,16 @@ class NSF(Flow):
             bound: a spline bends inside [-bound, bound], in units of standardised data.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         rate = 0.2 * space.discrete if dropout is None else dropout
         spline = RationalQuadratic(bins, bound=bound)
         stack = partial(couplings, space.shape, layers, spline, hidden=hidden, dropout=rate)
         return cls.compose(
-            space, condition, lambda context: stack(context=context), preprocess=preprocess, least=2
+            space,
+            condition,
+            lambda context: stack(context=context),
+            preprocess=preprocess,
+            dequantise=dequantise,
+            least=2,
         )

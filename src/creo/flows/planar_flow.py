@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from creo.errors import OptionError
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.planar import Planar, Radial
 from creo.flows.standardise import ActNorm
@@ -53,6 +53,7 @@ class PlanarFlow(_BumpFlow):
         *,
         layers: int = 8,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Planar layers.
 
@@ -61,9 +62,10 @@ class PlanarFlow(_BumpFlow):
             condition: any space, or None.
             layers: how many.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         stack = _stack(space, layers, lambda context: Planar(space.shape, context=context))
-        return cls.compose(space, condition, stack, preprocess=preprocess)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise)
 
 
 class RadialFlow(_BumpFlow):
@@ -77,6 +79,7 @@ class RadialFlow(_BumpFlow):
         *,
         layers: int = 8,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Radial layers.
 
@@ -85,9 +88,10 @@ class RadialFlow(_BumpFlow):
             condition: any space, or None.
             layers: how many.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         stack = _stack(space, layers, lambda context: Radial(space.shape, context=context))
-        return cls.compose(space, condition, stack, preprocess=preprocess)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise)
 
 
 class SylvesterFlow(_BumpFlow):
@@ -102,6 +106,7 @@ class SylvesterFlow(_BumpFlow):
         layers: int = 4,
         rank: int = 8,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Sylvester layers.
 
@@ -111,7 +116,8 @@ class SylvesterFlow(_BumpFlow):
             layers: how many.
             rank: bumps per layer (at most the dimension is used).
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         m = min(rank, space.dims)
         stack = _stack(space, layers, lambda context: Sylvester(space.shape, rank=m, context=context))
-        return cls.compose(space, condition, stack, preprocess=preprocess)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise)

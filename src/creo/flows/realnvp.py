@@ -22,7 +22,7 @@ from typing import Self
 from creo.errors import OptionError
 from creo.flows.convolution import MaskedConvCoupling
 from creo.flows.coupling import Affine, Coupling, Elementwise, alternating_mask
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.multiscale import Squeeze, channel_mask
 from creo.flows.multiscale import multiscale as ladder_of
@@ -81,6 +81,7 @@ class RealNVP(Flow):
         hidden: tuple[int, ...] = (128, 128),
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
         bound: float = 1.0,
         multiscale: bool = False,
         scales: int = 3,
@@ -95,6 +96,7 @@ class RealNVP(Flow):
             hidden: widths of the hidden layers of every coupling's network.
             dropout: in those networks; if not given, 0.2 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
             bound: limit of a coupling's log-scale.
             multiscale: convolutional couplings on a ladder of scales, for images of even height and width;
                 `layers`, `hidden` and `dropout` do not apply then.
@@ -106,11 +108,20 @@ class RealNVP(Flow):
                 image_couplings, space.shape, hidden=channels, elementwise=Affine(bound), scales=scales
             )
             return cls.compose(
-                space, condition, lambda context: ladder(context=context), preprocess=preprocess
+                space,
+                condition,
+                lambda context: ladder(context=context),
+                preprocess=preprocess,
+                dequantise=dequantise,
             )
         count = (4 if space.discrete else 8) if layers is None else layers
         rate = 0.2 * space.discrete if dropout is None else dropout
         stack = partial(couplings, space.shape, count, Affine(bound), hidden=hidden, dropout=rate)
         return cls.compose(
-            space, condition, lambda context: stack(context=context), preprocess=preprocess, least=2
+            space,
+            condition,
+            lambda context: stack(context=context),
+            preprocess=preprocess,
+            dequantise=dequantise,
+            least=2,
         )

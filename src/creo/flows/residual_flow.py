@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from creo.errors import OptionError
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.residual import Contraction, LogDetName, Residual
 from creo.flows.standardise import ActNorm
@@ -40,6 +40,7 @@ class ResidualFlow(Flow):
         lipschitz: float = 0.97,
         log_det: LogDetName | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Contractions added to the identity.
 
@@ -51,6 +52,7 @@ class ResidualFlow(Flow):
             lipschitz: largest Lipschitz constant of a contraction; nearer to 1 bends more and samples slower.
             log_det: in training, exact or roulette; if not given, exact up to 6 dimensions.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         if layers < 1:
             raise OptionError(f"layers must be at least 1; received {layers}")
@@ -63,7 +65,7 @@ class ResidualFlow(Flow):
                 yield Residual(network, log_det=name)
             yield ActNorm(space.shape)
 
-        return cls.compose(space, condition, stack, preprocess=preprocess)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise)
 
     def training_defaults(self) -> TrainingDefaults:
         """Adam at 2e-3 with averaged weights."""

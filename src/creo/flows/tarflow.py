@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from creo.errors import OptionError, SpaceError
 from creo.flows.coupling import Affine
-from creo.flows.flow import Flow, PreprocessName
+from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.model import TrainingDefaults
 from creo.nn.causal_transformer import CausalTransformer
@@ -152,6 +152,7 @@ class TarFlow(Flow):
         patch: int | None = None,
         dropout: float | None = None,
         preprocess: PreprocessName = "histogram",
+        dequantise: DequantiseName = "uniform",
     ) -> Self:
         """Transformer layers of alternating order.
 
@@ -165,6 +166,7 @@ class TarFlow(Flow):
             patch: side of a patch; if not given, the largest of 4, 2 and 1 that leaves 4 patches along both sides.
             dropout: in the transformers; if not given, 0.1 for ordinal spaces and 0 for continuous ones.
             preprocess: of ordinal data: Gaussianise every entry by its histogram, or only scale it.
+            dequantise: of ordinal data: uniform or learned noise.
         """
         if len(space.shape) != 3:
             raise SpaceError(f"tarflow models images (C, H, W); received {space}")
@@ -184,7 +186,7 @@ class TarFlow(Flow):
                     reverse=bool(i % 2), dropout=rate,
                 )  # fmt: skip
 
-        return cls.compose(space, condition, stack, preprocess=preprocess)
+        return cls.compose(space, condition, stack, preprocess=preprocess, dequantise=dequantise)
 
     def training_defaults(self) -> TrainingDefaults:
         """Transformers like a smaller step at the start."""
