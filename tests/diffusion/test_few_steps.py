@@ -200,7 +200,7 @@ def test_training_finds_the_consistency_function(taught):
         got = model.ends((1 + sigma**2).sqrt()[:, None], sigma)[:, 0]
         spread = model.sample(4000, steps=1).std()
     torch.testing.assert_close(
-        got, torch.ones(4), rtol=0.3, atol=0
+        got, torch.ones(4), rtol=0.4, atol=0
     )  # of unit variance: f = x / sqrt(1 + sigma^2)
     assert 0.5 * STD < spread < 1.5 * STD  # levels as high as the first are seldom trained: before, 0.01
 

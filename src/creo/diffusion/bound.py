@@ -10,9 +10,9 @@ q(x_{i-1} | x_i, x_0) gives
     KL_i = D/2 (b_i/v_i - 1 + log(v_i/b_i)) + g_i^2/(2 v_i) |x_0 - x_0-hat(x_i)|^2,
     b_i  = sigma_{i-1}^2 (1 - SNR_i/SNR_{i-1}),     g_i = alpha_{i-1} (1 - SNR_i/SNR_{i-1}).
 
-`small` takes v_i = b_i, so that only the second term is left; `large` takes beta_i = b_i sigma_i^2/sigma_{i-1}^2;
-learned or other variances are given as numbers, one per step. x_i is drawn from q(x_i | x_0) for every i: the
-value is an unbiased estimate of the bound.
+`small` takes v_i = b_i, so that only the second term is left; `large` takes beta_i = b_i sigma_i^2/sigma_{i-1}^2; other
+variances are given as numbers, one per step, or as a function of x_i, entry by entry (learned ones). x_i is drawn from
+q(x_i | x_0) for every i: the value is an unbiased estimate of the bound.
 
 Sources: Sohl-Dickstein et al. 2015, https://arxiv.org/abs/1503.03585; Ho, Jain, Abbeel 2020 (eq. 5 to 13),
 https://arxiv.org/abs/2006.11239; Kingma et al. 2021, https://arxiv.org/abs/2107.00630.
@@ -36,7 +36,9 @@ from creo.errors import OptionError
 
 #: log p(x_0 | x_1) of (denoised x_0 (B, ...), standard deviation of x_0 given x_1), (B,) nats.
 Reconstruction = Callable[[Tensor, float], Tensor]
-Variance = Literal["small", "large"] | Tensor
+#: (x_i (B, *), node i, node i - 1) to variances (B, *).
+VarianceOf = Callable[[Tensor, Node, Node], Tensor]
+Variance = Literal["small", "large"] | Tensor | VarianceOf
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def variational_bound(
         times: t_T, ..., t_1, falling, at least two.
         x0: clean data in the units of the diffusion, (B, *).
         reconstruction: of the data; its deviation is `last`.
-        variance: of the reverse steps: small, large, or v_T .. v_2 as a tensor (T - 1,).
+        variance: of the reverse steps: small, large, v_T .. v_2 as a tensor (T - 1,), or a function of x.
         last: standard deviation of x_0 given x_1; if not given, sigma_1 / alpha_1, the noise that is left.
         noise: draws standard normal noise like its argument.
 
@@ -112,23 +114,39 @@ def variational_bound(
     grid = nodes(path, times)
     if isinstance(variance, Tensor) and len(variance) != len(grid) - 1:
         raise OptionError(f"{len(grid)} times need {len(grid) - 1} variances; received {len(variance)}")
-    dims, steps = x0[0].numel(), []
+    steps = []
     for i, (here, there) in enumerate(pairwise(grid)):
-        error = _error(denoise, here, x0, noise)
-        b = posterior_std(here, there) ** 2
-        v = float(variance[i]) if isinstance(variance, Tensor) else b
-        v = b * (here.sigma / there.sigma) ** 2 if variance == "large" else v
-        gain = there.alpha * b / there.sigma**2
-        steps.append(dims / 2 * (b / v - 1 + math.log(v / b)) + gain**2 / (2 * v) * error)
+        x = here.alpha * x0 + here.sigma * noise(x0)
+        small, v = posterior_std(here, there) ** 2, _variance(variance, i, x, here, there)
+        divergence = step_divergence(x0 - here.call(denoise, x), small, v, there.alpha / there.sigma**2)
+        steps.append(divergence.flatten(1).sum(1))
     first = grid[-1]
     denoised = first.call(denoise, first.alpha * x0 + first.sigma * noise(x0))
     rest = -reconstruction(denoised, first.sigma / first.alpha if last is None else last)
     return Bound(_prior(grid[0].alpha, grid[0].sigma, x0), torch.stack(steps), rest)
 
 
-def _error(denoise: Denoiser, at: Node, x0: Tensor, noise: Callable[[Tensor], Tensor]) -> Tensor:
-    denoised = at.call(denoise, at.alpha * x0 + at.sigma * noise(x0))
-    return (x0 - denoised).square().flatten(1).sum(1)
+def step_divergence(error: Tensor, small: float | Tensor, v: float | Tensor, gain: float | Tensor) -> Tensor:
+    """KL of a step, entry by entry, in nats.
+
+    Args:
+        error: x_0 - x_0-hat, (B, *).
+        small: b, the variance of q(x_{i-1} | x_i, x_0).
+        v: that of the reverse step.
+        gain: g / b = alpha_{i-1} / sigma_{i-1}^2.
+    """
+    ratio = torch.as_tensor(small / v, dtype=error.dtype, device=error.device)
+    return (ratio - 1 - ratio.log()) / 2 + (gain * small) ** 2 / (2 * v) * error.square()
+
+
+def _variance(variance: Variance, i: int, x: Tensor, here: Node, there: Node) -> float | Tensor:
+    """v of the i-th step."""
+    if isinstance(variance, Tensor):
+        return float(variance[i])
+    if callable(variance):
+        return variance(x, here, there)
+    small = posterior_std(here, there) ** 2
+    return small * (here.sigma / there.sigma) ** 2 if variance == "large" else small
 
 
 def _prior(alpha: float, sigma: float, x0: Tensor) -> Tensor:

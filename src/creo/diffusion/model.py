@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from creo.diffusion.bound import Bound, cell_reconstruction, variational_bound
+from creo.diffusion.bound import Bound, Variance, cell_reconstruction, variational_bound
 from creo.diffusion.classifier import NoisyClassifier
 from creo.diffusion.coupling import Coupling, independent
 from creo.diffusion.guidance import classified
@@ -291,7 +291,7 @@ class Diffusion(ReverseProcess):
         c: Tensor | None = None,
         *,
         steps: int = 1000,
-        variance: Literal["small", "large"] = "small",
+        variance: Variance = "small",
         spacing: Spacing = "log-snr",
     ) -> Bound:
         """The variational bound of the ancestral chain with `steps` steps, for levels; see `creo.diffusion.bound`.
