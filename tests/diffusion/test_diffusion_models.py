@@ -6,7 +6,7 @@ from torch import nn
 
 from creo.diffusion import DDPM, EDM, NCSN, SOLVERS, Diffusion, FlowMatching, Mixture, OTFlowMatching
 from creo.diffusion.recipes import VESDE, VPSDE, RectifiedFlow, SubVPSDE
-from creo.diffusion.sampling import find_solver
+from creo.diffusion.solvers import find_solver
 from creo.errors import OptionError, SpaceError, UnknownName
 from creo.model import seeded
 from creo.nn.time import TimeEmbedding, TimeMLP

@@ -23,24 +23,22 @@ Source of the common frame: Kingma, Gao 2023, https://arxiv.org/abs/2303.00848.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from creo.diffusion.bound import Bound, Variance, cell_reconstruction, variational_bound
+from creo.diffusion.choices import Choices as Choices
+from creo.diffusion.choices import PredictionName, WeightChoice
 from creo.diffusion.classifier import NoisyClassifier
-from creo.diffusion.coupling import Coupling, independent
 from creo.diffusion.guidance import classified
 from creo.diffusion.likelihood import EXACT_TRACE, ORDER, flow_log_prob, trace_probe
 from creo.diffusion.networks import NetworkName, embedding_for, network_for
-from creo.diffusion.objective import Objective, WeightName
-from creo.diffusion.paths import Path, columns
+from creo.diffusion.paths import columns
 from creo.diffusion.pictures import pictures
-from creo.diffusion.predictions import PREDICTIONS
 from creo.diffusion.sampling import ReverseProcess
-from creo.diffusion.solvers import Denoiser, Solver, Spacing, time_grid
+from creo.diffusion.solvers import Denoiser, Spacing, time_grid
 from creo.diffusion.units import Units
 from creo.errors import OptionError, SpaceError
 from creo.model import Likelihood, Report, Terms, TrainingDefaults
@@ -53,28 +51,7 @@ if TYPE_CHECKING:
 
 CONTEXT_WIDTH = 32
 
-PredictionName = Literal["auto", "data", "noise", "score", "v", "velocity", "F"]
-WeightChoice = Literal["auto", "output", "simple", "likelihood", "min-snr", "edm", "p2"]
 GuideName = Literal["free", "classifier"]
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What makes a diffusion model this one.
-
-    Args:
-        path: from data to noise.
-        objective: prediction, time density and loss weight.
-        solver: that samples where nothing else is said.
-        steps: network calls of a sample where nothing else is said (times on the grid).
-        coupling: of data and noise in training.
-    """
-
-    path: Path
-    objective: Objective
-    solver: Solver
-    steps: int = 50
-    coupling: Coupling = independent
 
 
 class Diffusion(ReverseProcess):
@@ -162,7 +139,7 @@ class Diffusion(ReverseProcess):
         """
         if not isinstance(space, Continuous | Ordinal):
             raise SpaceError(f"{cls.__name__} models Continuous and Ordinal spaces; received {space}")
-        choices = _adjusted(cls.recipe_choices, prediction, weight)
+        choices = cls.recipe_choices.adjusted(prediction, weight)
         classifier = None if guide == "free" else NoisyClassifier(space.shape, condition, choices.path)
         told = condition if classifier is None else None
         embedding = embedding_for(told, space.shape, network, width=CONTEXT_WIDTH)
@@ -323,13 +300,3 @@ class Diffusion(ReverseProcess):
     def pictures(self, x: Tensor, c: Tensor | None = None) -> Mapping[str, Callable[[], Figure]]:
         """Forward process, trajectory, and in the plane particles and score field: `creo.diffusion.pictures`."""
         return pictures(self, x, c)
-
-
-def _adjusted(choices: Choices, prediction: PredictionName, weight: WeightChoice) -> Choices:
-    objective = choices.objective
-    if prediction != "auto":
-        objective = replace(objective, prediction=PREDICTIONS[prediction])
-    if weight != "auto":
-        name: WeightName = weight
-        objective = replace(objective, weight=name)
-    return replace(choices, objective=objective)

@@ -14,21 +14,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from creo.diffusion.choices import Choices
 from creo.diffusion.encoding import TOLERANCE, Counted, Encoding, encoded, to_data, to_noise
 from creo.diffusion.guidance import guided
 from creo.diffusion.paths import columns
-from creo.diffusion.solvers import SOLVERS, Adaptive, Denoiser, Record, Solver, noise_source, time_grid
+from creo.diffusion.solvers import Denoiser, Record, Solver, find_solver, noise_source, time_grid
 from creo.diffusion.units import Units
-from creo.errors import OptionError, SpaceError, UnknownName, suggestion
+from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel
-
-if TYPE_CHECKING:
-    from creo.diffusion.model import Choices
 
 
 @dataclass(frozen=True)
@@ -259,23 +257,6 @@ class ReverseProcess(GenerativeModel):
         y, denoise = self._at(x, t, c)
         alpha, sigma = (columns(k, y) for k in self.choices.path(t.double()))
         return (alpha * denoise(y, t) - y) / sigma.square() * (-self.units.log_std).exp()
-
-
-def find_solver(solver: Solver | str, *, tolerance: float | None = None) -> Solver:
-    """A solver, or the one of that name, with a tolerance if one is given.
-
-    Raises:
-        UnknownName: with the nearest names. OptionError: a tolerance for a solver that has none.
-    """
-    if isinstance(solver, str):
-        if solver not in SOLVERS:
-            raise UnknownName(f"no solver named {solver!r}{suggestion(solver, SOLVERS)}")
-        solver = SOLVERS[solver]
-    if tolerance is None:
-        return solver
-    if not isinstance(solver, Adaptive):
-        raise OptionError("only an adaptive solver has a tolerance: take solver='adaptive', or give steps")
-    return replace(solver, tolerance=tolerance)
 
 
 def _check_alike(model: ReverseProcess, weaker: ReverseProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from creo.diffusion.solvers.adaptive import BOGACKI_SHAMPINE as BOGACKI_SHAMPINE
 from creo.diffusion.solvers.adaptive import DORMAND_PRINCE as DORMAND_PRINCE
@@ -33,6 +34,7 @@ from creo.diffusion.solvers.stochastic import AnnealedLangevin as AnnealedLangev
 from creo.diffusion.solvers.stochastic import Churn as Churn
 from creo.diffusion.solvers.stochastic import EulerMaruyama as EulerMaruyama
 from creo.diffusion.solvers.stochastic import langevin as langevin
+from creo.errors import OptionError, UnknownName, suggestion
 
 SOLVERS: Mapping[str, Solver] = {
     "ddim": DDIM(),
@@ -49,3 +51,20 @@ SOLVERS: Mapping[str, Solver] = {
     "predictor-corrector": EulerMaruyama(corrections=1),
     "annealed-langevin": AnnealedLangevin(),
 }
+
+
+def find_solver(solver: Solver | str, *, tolerance: float | None = None) -> Solver:
+    """A solver, or the one of that name, with a tolerance if one is given.
+
+    Raises:
+        UnknownName: with the nearest names. OptionError: a tolerance for a solver that has none.
+    """
+    if isinstance(solver, str):
+        if solver not in SOLVERS:
+            raise UnknownName(f"no solver named {solver!r}{suggestion(solver, SOLVERS)}")
+        solver = SOLVERS[solver]
+    if tolerance is None:
+        return solver
+    if not isinstance(solver, Adaptive):
+        raise OptionError("only an adaptive solver has a tolerance: take solver='adaptive', or give steps")
+    return replace(solver, tolerance=tolerance)
