@@ -94,6 +94,8 @@ class Diffusion(ReverseProcess):
             )
         self.network, self.choices, self.units, self.embedding = network, choices, Units(space), embedding
         self.classifier = classifier
+        density = choices.objective.density  # one that learns is part of the model's state
+        self.density = density if isinstance(density, nn.Module) else None
         self.dropout, self.likelihood_steps = dropout, likelihood_steps
         self.nothing = None if embedding is None else nn.Parameter(torch.zeros(embedding.width))
         trace = "exact trace" if space.dims <= EXACT_TRACE else "Hutchinson trace, one probe"

@@ -21,7 +21,7 @@ log-SNR, `likelihood` makes D L the variational bound's diffusion term in nats (
 
 Sources: https://arxiv.org/abs/2006.11239, https://arxiv.org/abs/2107.00630, https://arxiv.org/abs/2303.09556,
 https://arxiv.org/abs/2206.00364, https://arxiv.org/abs/2204.00227; times: logit-normal: Esser et al. 2024,
-https://arxiv.org/abs/2403.03206; low discrepancy: Kingma et al. 2021.
+https://arxiv.org/abs/2403.03206; low discrepancy: Kingma et al. 2021; those of large losses: `creo.diffusion.history`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ class TimeDensity(ABC):
         raise OptionError(
             f"{type(self).__name__} has no closed-form density: take Uniform or UniformLogSNR times"
         )
+
+    def correction(self, path: Path, t: Tensor) -> Tensor:
+        """What losses at times t (B,) are multiplied with: 1, unless the density is only there to lower their noise."""
+        return torch.ones_like(t)
+
+    def observe(self, path: Path, t: Tensor, loss: Tensor) -> None:  # noqa: B027  # most learn nothing
+        """Told the losses (B,) at times t (B,), before correction: nothing, unless the density learns from them."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +165,12 @@ class Objective:
     weight: WeightName = "simple"
 
     def output_weight(self, path: Path, t: Tensor) -> Tensor:
-        """The weight on the output's squared error at times t, (B,)."""
+        """The weight on the output's squared error at times t, (B,), the density's correction included."""
         if self.weight == "output":
-            return torch.ones_like(t)
+            return self.density.correction(path, t)
         ratio = path(t)[0] / self.prediction.determinant(path, t)
-        return WEIGHTS[self.weight](path, self.density, t) * ratio.square()
+        weight = WEIGHTS[self.weight](path, self.density, t) * ratio.square()
+        return weight if self.weight == "likelihood" else weight * self.density.correction(path, t)
 
     def __call__(
         self, network: Callable[[Tensor, Tensor], Tensor], path: Path, x0: Tensor, z: Tensor
@@ -177,4 +185,6 @@ class Objective:
         """
         t = self.density(path, stratified(len(x0), x0))
         error = network(path.perturb(x0, z, t), t) - self.prediction.target(path, t, x0, z)
-        return self.output_weight(path, t).to(error.dtype) * error.square().flatten(1).mean(1)
+        loss = self.output_weight(path, t).to(error.dtype) * error.square().flatten(1).mean(1)
+        self.density.observe(path, t, loss.detach() / self.density.correction(path, t))
+        return loss
