@@ -23,6 +23,9 @@ from creo.errors import OptionError
 from creo.nn.mlp import MLP
 from creo.nn.shaped import FlatReader, FlatWriter, NetworkName, reader, writer
 
+#: Examples whose levels are counted at a time.
+COUNT_ROWS = 256
+
 Activation = Literal["silu", "tanh", "relu"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "tanh": torch.tanh, "relu": F.relu}
@@ -101,9 +104,10 @@ def marginal_parameters(head: Head, x: Tensor) -> Tensor | None:
 
 
 def _log_table(x: Tensor, levels: int) -> Tensor:
-    """Log-frequencies of levels, (*shape, levels)."""
-    counts = torch.stack([(x == v).sum(0) for v in range(levels)], -1).double()
-    return ((counts + 1) / (len(x) + levels)).log()
+    """Log-frequencies of levels, (*shape, levels); counted a few rows at a time, which caches hold."""
+    parts = x.split(COUNT_ROWS)
+    counts = [sum((part == v).sum(0, dtype=torch.int32) for part in parts) for v in range(levels)]
+    return ((torch.stack(counts, -1).double() + 1) / (len(x) + levels)).log()  # type: ignore[arg-type]
 
 
 @marginal_parameters.register
