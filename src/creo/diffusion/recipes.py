@@ -12,6 +12,16 @@ r"""The named models of the literature, as choices.
 | ot-flow-matching | linear, optimal pairs | velocity | uniform | output | the same                       |
 | rectified-flow | linear                | velocity | logit-normal       | output   | Euler                         |
 
+Next to these, with an objective of their own, each in its file:
+
+| name                   | what is special                                                    | file               |
+|------------------------|--------------------------------------------------------------------|--------------------|
+| improved-ddpm          | cosine steps, variances of the steps back learned by the bound     | `learned_variance` |
+| vdm                    | learned noise levels, trained on the bound in continuous time      | `vdm`, `schedule`  |
+| stochastic-interpolant | noise on the way between any two distributions; flow or diffusion  | `bridge`           |
+| sb-flow-matching       | Brownian bridges between ends paired by entropic transport         | `bridge`           |
+| consistency            | where the flow ends, in one call; from data or distilled           | `consistency`      |
+
 Noise levels are relative to data of unit variance. Any solver samples any of them: `sample(n, solver=, steps=)`.
 Predicting the noise with weight `simple` is predicting the score with weight sigma^2, which is NCSN's objective.
 
