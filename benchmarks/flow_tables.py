@@ -23,7 +23,7 @@ from creo.data import Data
 
 MODELS = ("maf", "nsf")
 #: Steps on each data set.
-STEPS = {"uci:kin40k": 1500, "uci:california-housing": 1500, "bsds300": 800}
+STEPS = {"uci:kin40k": 1000, "uci:california-housing": 1000, "bsds300": 500}
 BATCH, LR, CLIP, ROUND = 256, 1e-3, 5.0, 100
 LIBRARIES: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
     "creo": ours, "zuko": zuko, "nflows": nflows,
