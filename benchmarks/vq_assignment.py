@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from creo.latent.quantise import CHUNK_SCORES, EMACodebook
+from creo.latent.nearest import CHUNK_SCORES
+from creo.latent.quantise import EMACodebook
 
 VECTORS, CODES, DIM, TARGET = 8192, 4096, 64, 4.0
 Call = Callable[[Tensor], Tensor]

@@ -66,7 +66,7 @@ def test_rate_and_bound_against_enumeration(model):
     torch.testing.assert_close(model.loss(x).parts["rate"], rate)
     elbo = (q * (joint - log_q)).sum(0)
     with creo.seeded(1):
-        log_w = model._log_weights(x, None, model.log_posterior(x), 20_000)
+        log_w = model.log_weights(x, samples=20_000)
     for draws, truth in ((log_w, elbo), (log_w.exp(), exact.exp())):
         error = draws.std(0) / len(draws) ** 0.5
         assert ((draws.mean(0) - truth).abs() < 4.5 * error + 1e-9).all()

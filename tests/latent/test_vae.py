@@ -11,8 +11,7 @@ from torch import nn
 
 from creo.distributions.heads import Gaussian
 from creo.errors import OptionError, SpaceError
-from creo.latent import VAE
-from creo.latent import vae as vae_module
+from creo.latent import VAE, weighted
 from creo.nn.conv import ConvDecoder, ConvEncoder, scales
 from creo.spaces import Categories, Continuous, Ordinal, Tokens
 
@@ -129,7 +128,7 @@ def test_memory_is_bounded_and_chunks_change_only_the_noise(monkeypatch):
     rows, decode = [], model.decoder.forward
     monkeypatch.setattr(model.decoder, "forward", lambda z, e=None: rows.append(len(z)) or decode(z, e))
     whole = model.log_prob(x, samples=4000)
-    monkeypatch.setattr(vae_module, "CHUNK_NUMBERS", 6 * model.head.size * 40)
+    monkeypatch.setattr(weighted, "CHUNK_NUMBERS", 6 * model.head.size * 40)
     rows.clear()
     chunked = model.log_prob(x, samples=4000)
     assert max(rows) <= 40

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from creo.errors import OptionError
-from creo.latent import quantise
 from creo.latent.fsq import FSQ
-from creo.latent.quantise import EMACodebook, GradientCodebook, Residual, kmeans, nearest, perplexity
+from creo.latent.nearest import kmeans, nearest
+from creo.latent.quantise import EMACodebook, GradientCodebook, Residual, perplexity
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _seeded():
 
 @pytest.mark.parametrize("chunk", [1, 50, 2**20])
 def test_nearest_is_the_argmin_of_all_distances(monkeypatch, chunk):
-    monkeypatch.setattr(quantise, "CHUNK_SCORES", chunk)
+    monkeypatch.setattr("creo.latent.nearest.CHUNK_SCORES", chunk)
     z, codes = torch.randn(57, 5, dtype=torch.float64), torch.randn(23, 5, dtype=torch.float64)
     assert torch.equal(nearest(z, codes), torch.cdist(z, codes).argmin(1))
 

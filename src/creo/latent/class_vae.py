@@ -40,19 +40,17 @@ from torch import Tensor, nn
 from creo.distributions.gaussian import diagonal_log_prob
 from creo.distributions.heads import Head
 from creo.errors import OptionError
-from creo.latent.bounds import iwae_in_chunks
 from creo.latent.likelihood import log_likelihood
 from creo.latent.networks import start_from_marginals
 from creo.latent.posteriors import LOG_STD_LIMIT, Diagonal
-from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
+from creo.latent.weighted import Weigher, Weighted
+from creo.model import Report, Terms, TrainingDefaults
 from creo.spaces import Space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-#: How many head parameters `log_prob` holds in memory at a time.
-CHUNK_NUMBERS = 2**20
 #: Classes where nothing is said, and in a space of fewer than FEW_DIMS dimensions.
 CLASSES, FEW_CLASSES, FEW_DIMS = 10, 3, 16
 
@@ -62,7 +60,7 @@ def classes_for(space: Space, classes: int) -> int:
     return classes or (CLASSES if space.dims >= FEW_DIMS else FEW_CLASSES)
 
 
-class ClassVAE(GenerativeModel):
+class ClassVAE(Weighted):
     """What the two models share: everything but p(z | y), p(y) and what the decoder sees of y.
 
     Args:
@@ -77,8 +75,6 @@ class ClassVAE(GenerativeModel):
         samples: K of `log_prob`.
         condition: Categories(classes), or None.
     """
-
-    likelihood = Likelihood.BOUND
 
     def __init__(
         self,
@@ -173,37 +169,21 @@ class ClassVAE(GenerativeModel):
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
-    def log_prob(self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None) -> Tensor:
-        """Importance-weighted lower bound on log p(x), or log p(x | y = c), in nats, in bounded memory.
+    def numbers_per_draw(self, c: Tensor | None) -> int:
+        return super().numbers_per_draw(c) * (self.classes if c is None else 1)
 
-        Args:
-            x: raw data, (B, *space.shape).
-            c: classes, (B,), of a conditional model.
-            samples: K; None: the model's own number.
-        """
-        total = self.samples if samples is None else samples
-        if total < 1:
-            raise OptionError(f"a bound needs at least 1 sample; received samples={total}")
-        self.check_batch(x, c)
-        per_sample = self.space.dims * self.head.size * (self.classes if c is None else 1)
-        rows = max(1, min(len(x), CHUNK_NUMBERS // per_sample))
-        chunk = max(1, CHUNK_NUMBERS // (per_sample * rows))
-        pieces = [slice(i, i + rows) for i in range(0, len(x), rows)]
-        bounds = [self._bound(x[i], None if c is None else c[i].long(), total, chunk) for i in pieces]
-        return torch.cat(bounds) if bounds else x.new_zeros(0, dtype=self.dtype)
-
-    def _bound(self, x: Tensor, c: Tensor | None, samples: int, chunk: int) -> Tensor:
-        many, y = self._every_class(x) if c is None else (x, c)
+    def weigher(self, x: Tensor, c: Tensor | None = None) -> Weigher:
+        many, y = self._every_class(x) if c is None else (x, c.long())
         q = self._posterior(many, y)
 
         def log_w(k: int) -> Tensor:
-            each = sum(self._log_weights(many, y, q, k))
+            likelihood, rest = self._log_weights(many, y, q, k)
             if c is not None:
-                return each  # type: ignore[return-value]
-            each = each.view(k, self.classes, -1) + self.class_log_prior()[:, None]  # type: ignore[union-attr]
+                return likelihood + rest
+            each = (likelihood + rest).view(k, self.classes, -1) + self.class_log_prior()[:, None]
             return torch.logsumexp(each, 1)
 
-        return iwae_in_chunks(log_w, samples, chunk)
+        return log_w
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Mean of q(z | x, y) at the given class, or at the most probable one, (B, latent)."""

@@ -32,17 +32,15 @@ from creo.errors import OptionError, SpaceError
 from creo.latent.coded import CodedModel
 from creo.latent.quantise import perplexity
 from creo.latent.vqvae import codes_for
+from creo.latent.weighted import Weigher, Weighted
 from creo.model import Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.nn.feature_maps import map_networks
 from creo.nn.shaped import NetworkName
 from creo.spaces import Continuous, Ordinal, Space
 
-#: How many head parameters `log_prob` holds in memory at a time.
-CHUNK_NUMBERS = 2**23
 
-
-class DVAE(CodedModel):
+class DVAE(Weighted, CodedModel):
     """The model of the module docstring.
 
     Args:
@@ -213,33 +211,20 @@ class DVAE(CodedModel):
     def draw_codes(self, n: int) -> Tensor:
         return torch.randint(self.code_space.levels, (n, *self.grid), device=self.device)
 
-    def log_prob(self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None) -> Tensor:
-        """Importance-weighted lower bound on log p(x | c): log 1/S sum_s p(k_s) p(x | k_s) / q(k_s | x), k_s ~ q.
+    def weigher(self, x: Tensor, c: Tensor | None = None) -> Weigher:
+        """The latents are codes: w = p(k) p(x | k, c) / q(k | x, c)."""
+        flat = self.log_posterior(x, c).flatten(0, -2)
 
-        Args:
-            x: raw data, (B, *space.shape).
-            c: conditions, (B, *condition.shape), or None.
-            samples: S; None: the model's own number.
-        """
-        total = self.samples if samples is None else samples
-        if total < 1:
-            raise OptionError(f"a bound needs at least 1 sample; received samples={total}")
-        log_q = self.log_posterior(x, c)
-        chunk = max(1, CHUNK_NUMBERS // (self.space.dims * self.head.size * max(1, len(x))))
-        sizes = [min(chunk, total - start) for start in range(0, total, chunk)]
-        parts = [torch.logsumexp(self._log_weights(x, c, log_q, k), 0) for k in sizes]
-        return torch.logsumexp(torch.stack(parts), 0) - math.log(total)
+        def log_w(k: int) -> Tensor:
+            chosen = torch.multinomial(flat.exp(), k, replacement=True)
+            of_codes = flat.gather(1, chosen).view(len(x), -1, k).sum(1).T
+            codes = chosen.T.reshape(k * len(x), *self.grid)
+            many = x.repeat(k, *(1 for _ in self.space.shape))
+            given = None if c is None else c.repeat(k, *(1 for _ in c.shape[1:]))
+            log_joint = self.log_code_prior(codes) + self.log_likelihood(many, codes, given)
+            return log_joint.view(k, -1) - of_codes
 
-    def _log_weights(self, x: Tensor, c: Tensor | None, log_q: Tensor, k: int) -> Tensor:
-        """log p(k) p(x | k) / q(k | x) of k draws of codes for each example, (k, B)."""
-        flat = log_q.flatten(0, -2)
-        chosen = torch.multinomial(flat.exp(), k, replacement=True)
-        of_codes = flat.gather(1, chosen).view(len(x), -1, k).sum(1).T
-        codes = chosen.T.reshape(k * len(x), *self.grid)
-        many = x.repeat(k, *(1 for _ in self.space.shape))
-        given = None if c is None else c.repeat(k, *(1 for _ in c.shape[1:]))
-        log_joint = self.log_code_prior(codes) + self.log_likelihood(many, codes, given)
-        return log_joint.view(k, -1) - of_codes
+        return log_w
 
 
 def relaxed(log_q: Tensor, tau: float) -> Tensor:

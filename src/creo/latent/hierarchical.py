@@ -20,7 +20,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,18 +30,16 @@ from torch import Tensor
 from creo.distributions.heads import Head
 from creo.errors import OptionError
 from creo.latent.chooser import Chooser, Given, Infer
-from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
+from creo.latent.weighted import Weigher, Weighted
+from creo.model import Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.spaces import Space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: How many head parameters `log_prob` holds in memory at a time.
-CHUNK_NUMBERS = 2**23
 
-
-class HierarchicalVAE(GenerativeModel):
+class HierarchicalVAE(Weighted):
     """See the module docstring.
 
     Args:
@@ -56,7 +53,6 @@ class HierarchicalVAE(GenerativeModel):
         embedding: maps raw conditions to the networks' context vectors; None if unconditional.
     """
 
-    likelihood = Likelihood.BOUND
     steps: Tensor
 
     def __init__(
@@ -135,38 +131,19 @@ class HierarchicalVAE(GenerativeModel):
         }
         return Terms(distortion + self._weight() * rates.clamp(min=self.free_bits).sum(), parts)
 
-    def log_weights(self, x: Tensor, c: Tensor | None = None, *, samples: int) -> Tensor:
-        """log p(x, z_k | c) - log q(z_k | x, c) for z_k ~ q: (samples, B) nats."""
-        self.check_batch(x, c)
-        e = self.context(c)
-        return self._log_weights(x, e, self.evidence(x, e), samples)
-
-    def _log_weights(self, x: Tensor, e: Tensor | None, evidence: Sequence[Tensor], k: int) -> Tensor:
-        def times(t: Tensor) -> Tensor:
-            return t.repeat(k, *(1 for _ in t.shape[1:]))
-
-        e, choose = None if e is None else times(e), Infer()
-        features = self.descend(k * len(x), e, [times(t) for t in evidence], choose)
-        return (self.log_likelihood(times(x), features, e) + choose.log_ratio).view(k, -1)
-
-    def log_prob(self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None) -> Tensor:
-        """Importance-weighted lower bound on log p(x | c), in nats of the raw sample, in bounded memory.
-
-        Args:
-            x: raw data, (B, *space.shape).
-            c: conditions, (B, *condition.shape), or None.
-            samples: draws per sample; None: the model's own number.
-        """
-        total = self.samples if samples is None else samples
-        if total < 1:
-            raise OptionError(f"a bound needs at least 1 sample; received samples={total}")
-        self.check_batch(x, c)
+    def weigher(self, x: Tensor, c: Tensor | None = None) -> Weigher:
         e = self.context(c)
         evidence = self.evidence(x, e)
-        chunk = max(1, CHUNK_NUMBERS // (self.space.dims * self.head.size * max(1, len(x))))
-        sizes = [min(chunk, total - start) for start in range(0, total, chunk)]
-        parts = [torch.logsumexp(self._log_weights(x, e, evidence, k), 0) for k in sizes]
-        return torch.logsumexp(torch.stack(parts), 0) - math.log(total)
+
+        def log_w(k: int) -> Tensor:
+            def times(t: Tensor) -> Tensor:
+                return t.repeat(k, *(1 for _ in t.shape[1:]))
+
+            told, choose = None if e is None else times(e), Infer()
+            features = self.descend(k * len(x), told, [times(t) for t in evidence], choose)
+            return (self.log_likelihood(times(x), features, told) + choose.log_ratio).view(k, -1)
+
+        return log_w
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:

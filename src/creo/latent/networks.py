@@ -107,7 +107,7 @@ def _log_table(x: Tensor, levels: int) -> Tensor:
     """Log-frequencies of levels, (*shape, levels); counted a few rows at a time, which caches hold."""
     parts = x.split(COUNT_ROWS)
     counts = [sum((part == v).sum(0, dtype=torch.int32) for part in parts) for v in range(levels)]
-    return ((torch.stack(counts, -1).double() + 1) / (len(x) + levels)).log()  # type: ignore[arg-type]
+    return ((torch.stack(counts, -1).double() + 1) / (len(x) + levels)).log()
 
 
 @marginal_parameters.register

@@ -2,8 +2,8 @@ r"""Vector quantisation: real vectors z in R^D to the nearest of K codes, and ho
 
     k(z) = argmin_k |z - e_k|^2 = argmin_k ( |e_k|^2 / 2 - z . e_k )
 
-is one matrix product and a minimum, in chunks: memory O(chunk x K). The gradient of what is computed from e_k(z) is
-handed to z as it is (straight-through), and a penalty keeps z near its code, summed over dimensions:
+is found by `creo.latent.nearest`. The gradient of what is computed from e_k(z) is handed to z as it is
+(straight-through), and a penalty keeps z near its code, summed over dimensions:
 
     vectors = z + sg(e_k(z) - z),       commitment = |z - sg(e_k(z))|^2        (sg: no gradient)
 
@@ -36,23 +36,12 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import OptionError
+from creo.latent.nearest import kmeans, nearest
 
-#: Scores held in memory at a time by `nearest` (a million float32 are 4 MiB, which caches hold).
-CHUNK_SCORES = 2**20
 #: Weight of the uniform distribution in the shares as a prior: no code is impossible.
 UNIFORM = 0.01
-LLOYD_STEPS, START_VECTORS = 10, 2**14
-
-
-def nearest(z: Tensor, codes: Tensor) -> Tensor:
-    """Index of the code nearest to each vector, the first of equals: z (N, D), codes (K, D) to (N,) int64."""
-    half, transposed = codes.square().sum(1) / 2, codes.T
-    index = torch.empty(len(z), dtype=torch.long, device=z.device)
-    rows = max(1, CHUNK_SCORES // len(codes))
-    for i in range(0, len(z), rows):
-        scores = torch.addmm(half, z[i : i + rows], transposed, alpha=-1)
-        torch.argmin(scores, 1, out=index[i : i + rows])
-    return index
+#: Iterations of k-means at the start.
+LLOYD_STEPS = 10
 
 
 def straight_through(z: Tensor, quantised: Tensor) -> Tensor:
@@ -309,31 +298,3 @@ class Residual(Quantiser):
         if self.learning:
             self.count(index)
         return Quantised(straight_through(z, total), index, penalty)
-
-
-def kmeans(z: Tensor, k: int, *, steps: int) -> tuple[Tensor, Tensor]:
-    """k-means from k of the vectors, by `steps` of Lloyd's iterations; a code that loses all its vectors takes one
-    at random.
-
-    Args:
-        z: (N, D); at most `START_VECTORS` of them are used. If N < k, some codes start near the same vector.
-        k: number of codes.
-        steps: iterations.
-
-    Returns:
-        Codes (k, D) and how many vectors chose each, scaled to N in all, (k,).
-    """
-    n = len(z)
-    z = z[torch.randperm(n, device=z.device)[:START_VECTORS]]
-    picked = torch.arange(k, device=z.device) % len(z)
-    codes = z[picked]
-    if k > len(z):
-        codes = codes + 1e-2 * z.std() * torch.randn_like(codes)
-    for _ in range(steps):
-        index = nearest(z, codes)
-        counts = torch.bincount(index, minlength=k)
-        means = torch.zeros_like(codes).index_add_(0, index, z) / counts.clamp_min(1)[:, None].to(z.dtype)
-        spare = z[torch.randint(len(z), (k,), device=z.device)]
-        codes = torch.where(counts[:, None] > 0, means, spare)
-    counts = torch.bincount(nearest(z, codes), minlength=k)
-    return codes, counts.to(z.dtype) * (n / len(z))

@@ -32,14 +32,15 @@ from torch import Tensor, nn
 from creo.distributions.heads import Head
 from creo.errors import OptionError, SpaceError
 from creo.latent.beta import DecoderHeadName, decoder_head
-from creo.latent.bounds import Bound, BoundName, bound_for, iwae_with_error
+from creo.latent.bounds import Bound, BoundName, bound_for
 from creo.latent.estimators import EstimatorName, Objective, estimator_for
 from creo.latent.likelihood import log_likelihood
 from creo.latent.networks import Activation, encoder_decoder, start_from_marginals
 from creo.latent.posteriors import Diagonals, Family, Posterior, posterior_for
 from creo.latent.priors import Prior, Standard, prior_for
 from creo.latent.rate import RateCost
-from creo.model import GenerativeModel, Likelihood, Report, Terms, TrainingDefaults
+from creo.latent.weighted import Weigher, Weighted
+from creo.model import Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.nn.shaped import NetworkName
 from creo.spaces import Continuous, Ordinal, Space
@@ -48,11 +49,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-if TYPE_CHECKING:
-    pass
-
-#: How many head parameters `log_prob` holds in memory at a time (a million float32 are 4 MiB, and stay in cache).
-CHUNK_NUMBERS = 2**20
 #: Variance of a posterior mean over data above which a latent entry counts as active (Burda et al., section 5.2).
 ACTIVE = 0.01
 
@@ -67,7 +63,7 @@ class Encoding:
         return self.family(_wide(self.encoder(x, e)))
 
 
-class VAE(GenerativeModel):
+class VAE(Weighted):
     """The model of the module docstring.
 
     Args:
@@ -88,7 +84,6 @@ class VAE(GenerativeModel):
         embedding: maps raw conditions to the networks' context vectors; None if unconditional.
     """
 
-    likelihood = Likelihood.BOUND
     #: training steps seen: what warm-up and capacity go by
     steps: Tensor
 
@@ -291,46 +286,14 @@ class VAE(GenerativeModel):
         nll = -self.bound.value(found.log_w).mean()
         return Terms(-found.value.mean(), {"nll": nll, "distortion": found.distortion, "rate": found.rate})
 
-    def log_weights(self, x: Tensor, c: Tensor | None = None, *, samples: int) -> Tensor:
-        """log p(x, z_k | c) - log q(z_k | x, c) for z_k ~ q: (samples, B) nats."""
-        return self._log_weights(x, self.posterior(x, c), self._context(c), samples)
-
-    def _log_weights(self, x: Tensor, q: Posterior, e: Tensor | None, k: int) -> Tensor:
-        z, log_q = q.push(q.noise(k))
-        return self._log_likelihood(x, z, e) + self.prior.log_prob(z) - log_q
-
-    def log_prob(self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None) -> Tensor:
-        """Importance-weighted lower bound on log p(x | c), in nats of the raw sample, in bounded memory.
-
-        Args:
-            x: raw data, (B, *space.shape).
-            c: conditions, (B, *condition.shape), or None.
-            samples: draws per sample; None: the model's own number.
-
-        Returns:
-            (B,) nats.
-        """
-        return self.log_prob_with_error(x, c, samples=samples)[0]
-
-    def log_prob_with_error(
-        self, x: Tensor, c: Tensor | None = None, *, samples: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The bound of `log_prob`, and the standard error that its own draws give it, (B,) nats each."""
-        total = self.samples if samples is None else samples
-        if total < 1:
-            raise OptionError(f"a bound needs at least 1 sample; received samples={total}")
-        self.check_batch(x, c)
-        per_sample = self.space.dims * self.head.size
-        rows = max(1, min(len(x), CHUNK_NUMBERS // per_sample))
-        pieces = [slice(i, i + rows) for i in range(0, max(len(x), 1), rows)]
-        found = [self._bound(x[i], None if c is None else c[i], total, per_sample) for i in pieces]
-        value, error = (torch.cat(part) for part in zip(*found, strict=True))
-        return value, error
-
-    def _bound(self, x: Tensor, c: Tensor | None, samples: int, per_sample: int) -> tuple[Tensor, Tensor]:
+    def weigher(self, x: Tensor, c: Tensor | None = None) -> Weigher:
         q, e = self.posterior(x, c), self._context(c)
-        chunk = max(1, CHUNK_NUMBERS // (per_sample * max(len(x), 1)))
-        return iwae_with_error(lambda k: self._log_weights(x, q, e, k), samples, chunk)
+
+        def log_w(k: int) -> Tensor:
+            z, log_q = q.push(q.noise(k))
+            return self._log_likelihood(x, z, e) + self.prior.log_prob(z) - log_q
+
+        return log_w
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Mean of the posterior q(z | x, c) (of a flow posterior, where noise 0 goes), (B, latent)."""
