@@ -10,7 +10,7 @@ import torch
 
 from creo.errors import OptionError, SpaceError
 from creo.latent import PPCA, Autoencoder, importance_weighted_bound
-from creo.spaces import Categories, Continuous, Ordinal
+from creo.spaces import Categories, Continuous, Ordinal, Tokens
 
 D = 5
 
@@ -182,7 +182,37 @@ def test_errors_say_what_to_do():
         PPCA.for_space(Continuous((D,)), latent=5)
     with pytest.raises(OptionError, match="fit='em'"):
         PPCA.for_space(Continuous((D,)), noise="diagonal", fit="closed")
-    with pytest.raises(SpaceError, match="ppca is unconditional"):
-        PPCA.for_space(Continuous((D,)), Categories(2))
+    with pytest.raises(SpaceError, match="Categories, Continuous or Ordinal; received Tokens"):
+        PPCA.for_space(Continuous((D,)), Tokens(3, 5))
     with pytest.raises(OptionError, match="masking in"):
         Autoencoder.for_space(Continuous((D,)), masking=1.0)
+
+
+def test_a_conditional_ppca_is_the_conditional_of_the_joint_gaussian():
+    """With D - 1 factors PPCA is any Gaussian, so p(x | c) is that of the Gaussian fitted to (x, c)."""
+    both = data()
+    x, c = both[:, :3], both[:, 3:]
+    torch.manual_seed(2)
+    model = PPCA.for_space(Continuous((3,)), Continuous((2,)), latent=2).double()
+    model.initialise(x, c)
+
+    def normal(v):
+        return torch.distributions.MultivariateNormal(v.mean(0), v.T.cov(correction=0))
+
+    want = normal(both).log_prob(both) - normal(c).log_prob(c)
+    torch.testing.assert_close(model.log_prob(x, c), want)
+    drawn = model.sample(20_000, c[0]) - model.decode(torch.zeros(1, 2, dtype=torch.float64), c[0])
+    assert (drawn.mean(0).abs() < 5 * drawn.std(0) / 20_000**0.5).all()
+    z = model.encode(x, c)
+    assert ((x - model.decode(z, c)).std(0) < (x - model.decode(0 * z, c)).std(0)).all()
+
+
+def test_labels_move_the_mean_and_one_that_was_never_seen_moves_it_little():
+    x, y = data(), torch.arange(400) % 3
+    x = x + 10.0 * y[:, None]
+    model = PPCA.for_space(Continuous((D,)), Categories(4), latent=2).double()
+    model.initialise(x, y)
+    means = model.decode(torch.zeros(4, 2, dtype=torch.float64), torch.arange(4))
+    torch.testing.assert_close(means[:3], torch.stack([x[y == k].mean(0) for k in range(3)]))
+    assert (means[3] > means[0]).all()
+    assert (means[3] < means[2]).all()

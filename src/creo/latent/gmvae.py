@@ -72,7 +72,9 @@ class GMVAE(ClassVAE):
             width: size of the class's embedding in the encoder.
         """
         if condition is not None:
-            raise SpaceError(f"gmvae finds classes by itself and is unconditional; received {condition}")
+            raise SpaceError(
+                f"gmvae finds classes by itself and is unconditional; received {condition}: ssvae takes labels, vae any"
+            )
         if not isinstance(space, Continuous | Ordinal):
             raise SpaceError(f"gmvae models Continuous and Ordinal; received {space}")
         size = classes_for(space, classes)

@@ -20,10 +20,15 @@ the ELBO of `creo.latent.bounds`: its E step q = p(z | x) closes the gap, its M 
 
 `log_prob` is exact, in nats, and costs O(D d) an example. As sigma^2 -> 0, `encode` is PCA's projection, whitened.
 
+Given a condition the mean is mu + A (e(c) - mean e), where e is one-hot of labels and the numbers themselves of others.
+The most likely A is that of least squares whatever C is, as all variables are regressed on the same e (Zellner), so
+W and Psi are fitted to the covariance of what the regression leaves.
+
 References:
     Tipping, Bishop (1999), https://doi.org/10.1111/1467-9868.00196;
     Rubin, Thayer (1982), EM algorithms for ML factor analysis, https://doi.org/10.1007/BF02293851;
-    Neal, Hinton (1998), https://doi.org/10.1007/978-94-011-5014-9_12 (EM as a bound).
+    Neal, Hinton (1998), https://doi.org/10.1007/978-94-011-5014-9_12 (EM as a bound);
+    Zellner (1962), Seemingly unrelated regressions, https://doi.org/10.1080/01621459.1962.10480664.
 """
 
 from __future__ import annotations
@@ -32,14 +37,17 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from creo.distributions.gaussian import LOG_2PI
 from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel, Report, Terms
-from creo.spaces import Continuous, Space
+from creo.spaces import Categories, Continuous, Ordinal, Space
 
 #: No noise variance is below this share of the data's mean variance.
 LEAST_NOISE = 1e-6
+#: Directions of e that vary less than this share of the most varying one do not vary.
+SAME = 1e-10
 #: What `latent=0` means at most.
 MOST = 16
 
@@ -49,6 +57,7 @@ class PPCA(GenerativeModel):
 
     Args:
         space: Continuous, of at least 2 dimensions.
+        condition: Categories, Continuous or Ordinal, or None.
         latent: d, below the space's dimensions.
         noise: isotropic or diagonal.
         fit: closed (isotropic noise only) or em.
@@ -62,10 +71,13 @@ class PPCA(GenerativeModel):
     mean: Tensor
     weight: Tensor
     variance: Tensor
+    slope: Tensor
+    middle: Tensor
 
     def __init__(
         self,
         space: Space,
+        condition: Space | None = None,
         *,
         latent: int,
         noise: Literal["isotropic", "diagonal"] = "isotropic",
@@ -73,7 +85,7 @@ class PPCA(GenerativeModel):
         steps: int = 200,
         tolerance: float = 1e-5,
     ) -> None:
-        super().__init__(space)
+        super().__init__(space, condition)
         if not isinstance(space, Continuous) or space.dims < 2:
             raise SpaceError(f"ppca models Continuous spaces of at least 2 dimensions; received {space}")
         if not 1 <= latent < space.dims or steps < 1:
@@ -86,6 +98,9 @@ class PPCA(GenerativeModel):
         self.register_buffer("mean", torch.zeros(space.dims))
         self.register_buffer("weight", torch.randn(space.dims, latent) / space.dims**0.5)
         self.register_buffer("variance", torch.ones(space.dims))
+        if condition is not None:
+            self.register_buffer("slope", torch.zeros(space.dims, _regressors(condition)))  # A
+            self.register_buffer("middle", torch.zeros(_regressors(condition)))  # the mean of e
 
     @classmethod
     def for_space(
@@ -103,18 +118,16 @@ class PPCA(GenerativeModel):
 
         Args:
             space: Continuous, of at least 2 dimensions.
-            condition: None.
+            condition: Categories, Continuous or Ordinal, which moves the mean, or None.
             latent: dimensions of z; 0: one less than the space's, at most 16.
             noise: isotropic (probabilistic PCA) or diagonal (factor analysis).
             fit: closed, em, or auto: closed where there is a closed form.
             steps: at most this many rounds of EM.
             tolerance: nats per sample; EM stops after a round that gains less.
         """
-        if condition is not None:
-            raise SpaceError(f"ppca is unconditional; received condition {condition}")
         way = ("em" if noise == "diagonal" else "closed") if fit == "auto" else fit
         d = latent or max(1, min(MOST, space.dims - 1))
-        return cls(space, latent=d, noise=noise, fit=way, steps=steps, tolerance=tolerance)
+        return cls(space, condition, latent=d, noise=noise, fit=way, steps=steps, tolerance=tolerance)
 
     # -- fitting ---------------------------------------------------------------------------------------------------
 
@@ -123,11 +136,34 @@ class PPCA(GenerativeModel):
         """Fit to the training data; see the module docstring."""
         self.check_batch(x, c)
         flat = x.flatten(1).double()
-        mean = flat.mean(0)
-        covariance = (flat - mean).T @ (flat - mean) / len(flat)
+        self.mean.copy_(flat.mean(0))
+        left = flat - flat.mean(0)
+        if c is not None:
+            left = self._regress(left, self._seen(c).double())
+        covariance = left.T @ left / len(left)
         floor = LEAST_NOISE * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
-        self.mean.copy_(mean)
         (self._close if self.fit == "closed" else self._maximise)(covariance, floor, report)
+
+    def _regress(self, centred: Tensor, e: Tensor) -> Tensor:
+        """Least squares of centred data on e, of least norm; what it leaves."""
+        around = e - e.mean(0)
+        inverse = torch.linalg.pinv(around.T @ around, rtol=SAME, hermitian=True)
+        slope = (inverse @ (around.T @ centred)).T
+        self.slope.copy_(slope)
+        self.middle.copy_(e.mean(0))
+        return centred - around @ slope.T
+
+    def _seen(self, c: Tensor) -> Tensor:
+        """e(c), (B, regressors)."""
+        if isinstance(self.condition, Categories):
+            return one_hot(c.long(), self.condition.size)
+        return c.reshape(len(c), -1)
+
+    def _mean(self, c: Tensor | None) -> Tensor:
+        """The mean of x given c, (B, D), or (D,) without."""
+        if c is None:
+            return self.mean
+        return self.mean + (self._seen(c).to(self.dtype) - self.middle) @ self.slope.T
 
     def _close(self, covariance: Tensor, floor: Tensor, report: Report | None) -> None:
         """The maximum likelihood in closed form."""
@@ -182,7 +218,7 @@ class PPCA(GenerativeModel):
     def log_prob(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Exact log-density in nats, (B,)."""
         self.check_batch(x, c)
-        centred = x.flatten(1).to(self.dtype) - self.mean
+        centred = x.flatten(1).to(self.dtype) - self._mean(c)
         precision = _gain(self.weight, self.variance)[1]
         white = centred / self.variance.sqrt()
         inside = white @ (self.weight / self.variance.sqrt()[:, None])  # W^T Psi^-1 (x - mu)
@@ -196,20 +232,29 @@ class PPCA(GenerativeModel):
         return torch.linalg.inv(_gain(self.weight, self.variance)[1])
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Mean of p(z | x), (B, d)."""
+        """Mean of p(z | x, c), (B, d)."""
         self.check_batch(x, c)
-        return (x.flatten(1).to(self.dtype) - self.mean) @ _gain(self.weight, self.variance)[0].T
+        return (x.flatten(1).to(self.dtype) - self._mean(c)) @ _gain(self.weight, self.variance)[0].T
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Mean of p(x | z), (B, *shape)."""
-        return (z @ self.weight.T + self.mean).unflatten(1, self.space.shape)
+        """Mean of p(x | z, c), (B, *shape)."""
+        mean = self._mean(self.expand_condition(len(z), c))
+        return (z @ self.weight.T + mean).unflatten(1, self.space.shape)
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
         """Exact draws."""
-        self.expand_condition(n, c)
-        x = self.decode(torch.randn(n, self.latent, dtype=self.dtype, device=self.device))
+        x = self.decode(torch.randn(n, self.latent, dtype=self.dtype, device=self.device), c)
         return x + self.variance.sqrt().view(self.space.shape) * torch.randn_like(x)
+
+
+def _regressors(condition: Space) -> int:
+    """How many numbers e(c) has."""
+    if isinstance(condition, Categories):
+        return condition.size
+    if isinstance(condition, Continuous | Ordinal):
+        return condition.dims
+    raise SpaceError(f"ppca is conditioned on Categories, Continuous or Ordinal; received {condition}")
 
 
 def _gain(weight: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
