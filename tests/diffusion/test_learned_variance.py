@@ -111,3 +111,8 @@ def test_trained_variances_tighten_the_bound():
     model.network.register_forward_hook(lambda *_: calls.append(1))
     model.sample(3, steps=7)
     assert len(calls) == 7
+    calls.clear()
+    seen = model.trajectory(3, steps=5, seeds=[1, 2, 3])
+    assert seen.points.shape == (5, 3, 2)
+    assert seen.evaluations == len(calls) == 5
+    assert torch.equal(seen.samples[1:2], model.sample(1, steps=5, seeds=[2]))

@@ -5,12 +5,15 @@
 | path              | alpha, sigma: VP, VE, sub-VP, EDM, linear, ...  | `paths`                        |
 | prediction        | data, noise, score, v, velocity, F              | `predictions`                  |
 | objective         | time density, loss weight                       | `objective`                    |
-| coupling          | independent, optimal                            | `coupling`                     |
+| coupling          | independent, optimal, entropic                  | `coupling`                     |
 | solver            | the multistep table and others                  | `solvers`                      |
 | guidance          | a denoiser that wraps denoisers                 | `guidance`, `classifier`       |
 | questions         | samples, trajectories, latents, scores          | `sampling`, `encoding`         |
 | likelihood        | probability flow; variational bound             | `likelihood`, `bound`          |
 | recipes           | ddpm, ncsn, vp-sde, edm, flow-matching, ...     | `recipes`                      |
+| more is learned   | noise levels; variances; times from the losses  | `vdm`, `learned_variance`, `history` |
+| other ends        | from any distribution to any other              | `bridge`, `interpolants`       |
+| few steps         | reflow; consistency                             | `reflow`, `consistency`        |
 """
 
 from creo.diffusion import paths as paths

@@ -28,7 +28,8 @@ from creo.diffusion.networks import NetworkName, Widened, told_network
 from creo.diffusion.objective import Levels, Objective, stratified
 from creo.diffusion.paths import SteppedVP, columns, cosine_betas
 from creo.diffusion.predictions import NOISE
-from creo.diffusion.solvers import Ancestral, Node, Spacing, nodes, time_grid
+from creo.diffusion.sampling import Trajectory
+from creo.diffusion.solvers import Ancestral, Node, Spacing, nodes, noise_source, time_grid
 from creo.diffusion.solvers.one_step import posterior_std
 from creo.errors import SpaceError
 from creo.model import Terms
@@ -141,27 +142,27 @@ class ImprovedDDPM(Diffusion):
         return super().bound(x, c, steps=steps, variance=chosen, spacing=spacing)
 
     @torch.no_grad()
-    def sample(self, n: int, c: Tensor | None = None, *, steps: int | None = None, **how: Any) -> Tensor:
-        """Draw samples.
-
-        Args:
-            n: how many.
-            c: conditions, (n, *condition.shape) or one for all.
-            steps: network calls.
-            **how: as of every diffusion; without any, the ancestral chain with its learned variances.
-        """
-        if any(value is not None for value in how.values()):
-            return super().sample(n, c, steps=steps, **how)
+    def _solved(self, n: int, c: Tensor | None, **how: Any) -> Trajectory:
+        """The chain with learned variances, unless a solver or guidance is asked for."""
+        asked = [how.get(name) for name in ("solver", "tolerance", "negative", "weaker")]
+        if how.get("guidance", 1.0) != 1 or any(value is not None for value in asked):
+            return super()._solved(n, c, **how)
         c = self.expand_condition(n, c)
-        e, path = None if c is None or self.embedding is None else self.embedding(c), self.choices.path
+        e, path, steps = self.embedding(c) if self.embedding else None, self.choices.path, how.get("steps")
         times = time_grid(path, self.choices.steps if steps is None else steps)
-        x = torch.randn(n, *self.space.shape, dtype=self.dtype, device=self.device)
+        noise, record = noise_source(how.get("seeds"), how.get("temperature", 1.0)), how.get("record")
+        x = noise(torch.empty(n, *self.space.shape, dtype=self.dtype, device=self.device))
         for here, there in pairwise(nodes(path, times)):
-            noise, share = self.heads(x, here.t.to(x.device), e)
-            x0 = (x - here.sigma * noise) / here.alpha
-            mean = there.alpha * x0 + (there.sigma**2 - posterior_std(here, there) ** 2) ** 0.5 * noise
-            x = mean + _of_step(share, here, there).sqrt() * torch.randn_like(x)
-        return self.units.data(self._denoiser(e)(x, times[-1].to(x.device)))
+            if record is not None:
+                record(x)
+            eps, share = self.heads(x, here.t.to(x.device), e)
+            x0 = (x - here.sigma * eps) / here.alpha
+            mean = there.alpha * x0 + (there.sigma**2 - posterior_std(here, there) ** 2) ** 0.5 * eps
+            x = mean + _of_step(share, here, there).sqrt() * noise(x)
+        if record is not None:
+            record(x)
+        y = self._denoiser(e)(x, times[-1].to(x.device))
+        return Trajectory(times, y.new_empty(0), self.units.data(y), len(times))
 
 
 def interpolated(share: Tensor, small: Tensor, large: Tensor) -> Tensor:
