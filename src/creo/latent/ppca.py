@@ -244,6 +244,7 @@ class PPCA(GenerativeModel):
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
         """Exact draws."""
+        c = self.expand_condition(n, c)
         x = self.decode(torch.randn(n, self.latent, dtype=self.dtype, device=self.device), c)
         return x + self.variance.sqrt().view(self.space.shape) * torch.randn_like(x)
 
