@@ -1,6 +1,6 @@
 """Sampling from autoregressive models: caches beside evaluating the whole network for each symbol. One thread.
 
-Gated PixelCNN, small (8 layers of 64 channels), 16 binary images of 28 x 28: the row cache, beside one pass of the
+Gated PixelCNN, small (8 layers of 32 channels), 16 binary images of 28 x 28: the row cache, beside one pass of the
 whole network per pixel, of which some are timed and counted 784 times (each costs the same). That both ways draw the
 same images from the same random numbers is checked on 8 x 8 images in float64.
 
