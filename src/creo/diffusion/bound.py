@@ -36,7 +36,7 @@ from creo.errors import OptionError
 
 #: log p(x_0 | x_1) of (denoised x_0 (B, ...), standard deviation of x_0 given x_1), (B,) nats.
 Reconstruction = Callable[[Tensor, float], Tensor]
-#: (x_i (B, *), node i, node i - 1) to variances (B, *).
+#: (x_i (B, ...), node i, node i - 1) to variances (B, ...).
 VarianceOf = Callable[[Tensor, Node, Node], Tensor]
 Variance = Literal["small", "large"] | Tensor | VarianceOf
 

@@ -142,7 +142,7 @@ def diffuse(
     steps: int,
     kappa: float,
 ) -> Tensor:
-    """Carry x (B, *) along the diffusion with eps = (pi/2) kappa gamma by Euler-Maruyama; the noise ends with t.
+    """Carry x of (B, ...) along the diffusion with eps = (pi/2) kappa gamma by Euler-Maruyama; the noise ends with t.
 
     Args:
         heads: (x, t) to (v, eta).
