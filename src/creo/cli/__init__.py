@@ -14,6 +14,7 @@ COMMANDS = {
     "resume": "creo.cli.train:resume",
     "sample": "creo.cli.sample:sample",
     "plot": "creo.cli.plot:plot",
+    "reflow": "creo.cli.reflow:reflow",
     "guide-sweep": "creo.cli.guide_sweep:guide_sweep",
     "complete": "creo.cli.complete:complete",
     "encode": "creo.cli.codes:encode",

@@ -217,10 +217,11 @@ def _new_folder(out: str | os.PathLike[str], trainer: Trainer) -> RunFolder | No
     if trainer.team.rank != 0:
         return None
     on = {"on": trainer.data.reference(out)} if isinstance(trainer.data, Described) else {}
-    return RunFolder.create(out, _config(trainer) | on, tensors, trainer.state.to_dict())
+    return RunFolder.create(out, config_of(trainer) | on, tensors, trainer.state.to_dict())
 
 
-def _config(trainer: Trainer) -> dict[str, Any]:
+def config_of(trainer: Trainer) -> dict[str, Any]:
+    """What config.yaml says of a run."""
     import creo
 
     model, data = trainer.model, trainer.data
