@@ -53,7 +53,7 @@ def train(
         model: one of `creo models`.
         data: one of `creo data`, or a file of your own such as images:FOLDER or table:FILE.csv; with --data.NAME for
             the options of its loader.
-        on: folder of the run of a model with codes (vqvae, ...): train a second stage on the codes of its data.
+        on: folder of the run of a model with codes (vqvae, ...) or latents (vae, ...): train a second stage on them.
         data_dir: folder with the publishers' files; default $CREO_DATA.
         out: folder of the run; default runs/MODEL-DATA-NNN (MODEL-on-RUN-NNN), the next free number.
         conditional: learn p(x | label) instead of p(x).
