@@ -286,6 +286,7 @@ class MaskedDiffusion(GenerativeModel):
 
     def _draw_unmasking(self, c: Tensor | None) -> Figure:
         import numpy as np
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
 
         seen: list[Tensor] = []
@@ -297,9 +298,9 @@ class MaskedDiffusion(GenerativeModel):
         for axes, frame, i in zip(figure.subplots(1, len(frames)), frames, range(len(frames)), strict=True):
             rows = frame.view(8, -1, *side)[:, 0].cpu().numpy()
             tiles = np.pad(rows, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan).reshape(-1, side[1])
-            axes.imshow(
-                tiles, vmin=0, vmax=self.size - 1, aspect="auto" if side[0] == 1 else "equal"
-            ).cmap.set_bad("0.85")
+            colours = colormaps["viridis"].with_extremes(bad="0.85")
+            shape = "auto" if side[0] == 1 else "equal"
+            axes.imshow(tiles, cmap=colours, vmin=0, vmax=self.size - 1, aspect=shape)
             axes.set_axis_off()
             axes.set_title(f"{i} calls", fontsize=8)
         return figure
