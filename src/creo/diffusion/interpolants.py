@@ -42,7 +42,7 @@ from creo.errors import OptionError
 
 #: (alpha, beta, gamma) or their derivatives, each of t's shape.
 Coefficients = tuple[Tensor, Tensor, Tensor]
-#: (x (B, *), t float) to how fast several quantities change with t.
+#: (x (B, ...), t float) to how fast several quantities change with t.
 Field = Callable[[tuple[Tensor, ...], float], tuple[Tensor, ...]]
 ORDER = 4
 
