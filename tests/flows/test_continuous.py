@@ -113,6 +113,27 @@ def test_traces_against_the_jacobian():
     torch.testing.assert_close(means, truth, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("hidden", [(7,), (6, 9)])
+@pytest.mark.parametrize("context", [0, 3])
+def test_closed_trace_of_shallow_networks_and_its_gradient(hidden, context):
+    torch.manual_seed(1)
+    v = moved(Velocity(5, hidden=hidden, context=context))
+    x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    e = torch.randn(4, context, dtype=torch.float64) if context else None
+    wanted = [x, *v.parameters()]
+    (value, trace), (true_value, truth, _) = v.with_trace(0.3, x, e), exact_trace(v, 0.3, x, e, True)
+    torch.testing.assert_close(value, true_value, atol=1e-12, rtol=0)
+    torch.testing.assert_close(trace, truth, atol=1e-11, rtol=0)
+    ours, theirs = (
+        torch.autograd.grad((part * part.detach().cos()).sum(), wanted, allow_unused=True)
+        for part in (trace, truth)
+    )
+    for a, b, p in zip(ours, theirs, wanted, strict=True):
+        zero = torch.zeros_like(p)
+        torch.testing.assert_close(zero if a is None else a, zero if b is None else b, atol=1e-10, rtol=0)
+    assert not Velocity(5, hidden=(4, 4, 4)).shallow
+
+
 @pytest.mark.parametrize("trace", ["rademacher", "gaussian"])
 def test_one_noise_per_solve(trace, monkeypatch):
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ r"""Continuous normalizing flows: one velocity field between data and noise.
 
 | model    | trace of dv/dx in training     | in evaluation |
 |----------|--------------------------------|---------------|
-| `cnf`    | exact, D vector products       | exact         |
+| `cnf`    | exact                          | exact         |
 | `ffjord` | Hutchinson's estimate, one     | exact         |
 
 No layer has to be invertible by construction: any smooth v has a flow. The price is a solve per density and per sample;

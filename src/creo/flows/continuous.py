@@ -6,11 +6,18 @@ so log_det = int_0^1 tr(dv/dx) dt, solved together with x. The trace is
 
 | trace        | value                                   | cost of an evaluation     | unbiased |
 |--------------|-----------------------------------------|---------------------------|----------|
-| `exact`      | sum_i dv_i/dx_i                         | D vector-Jacobian products| exact    |
+| `exact`      | sum_i dv_i/dx_i                         | D products, or see below  | exact    |
 | `rademacher` | eps^T (dv/dx) eps, eps uniform on +-1   | one                       | yes      |
 | `gaussian`   | the same with normal eps                | one, larger variance      | yes      |
 
-with one eps per sample, drawn once per solve: redrawn within a solve, the estimate would not be of any one integral.
+The exact trace of a perceptron of two hidden layers, v = W_3 f(W_2 f(W_1 x)), needs no products at all: with the slopes
+d_l = f'(.) of its layers,
+
+    tr(W_3 diag(d_2) W_2 diag(d_1) W_1) = d_2^T (W_2 * (W_1 W_3)^T) d_1         (* entry by entry),
+
+one more layer's work in any dimension; of one hidden layer it is d_1^T diag(W_1 W_2). Deeper ones take the D products.
+
+An estimate has one eps per sample, drawn once per solve: redrawn within a solve, it would not be of any one integral.
 Estimates are for training; in `eval()` the trace is exact.
 
 Two regularisers keep the field easy to solve: in training the integrals of |v|^2 (`kinetic`) and of |eps^T dv/dx|^2, or
@@ -33,6 +40,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from creo.errors import OptionError
@@ -65,6 +73,23 @@ class Velocity(nn.Module):
     def forward(self, t: float, x: Tensor, e: Tensor | None = None) -> Tensor:
         """(B, D)."""
         return self.network(torch.cat([x, torch.full_like(x[:, :1], t)], 1), e)
+
+    def with_trace(self, t: float, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """v (B, D) and tr dv/dx (B,) in closed form, of one or two hidden layers."""
+        net, h, slopes = self.network, torch.cat([x, torch.full_like(x[:, :1], t)], 1), []
+        for i, layer in enumerate(net.layers):
+            h = torch.tanh(layer(h) if e is None else layer(h) + net.context[i](e))
+            slopes.append(1 - h.square())
+        first, *second = (layer.weight for layer in net.layers if isinstance(layer, nn.Linear))
+        around = first[:, : x.shape[1]] @ net.out.weight  # W_1 W_out
+        if not second:
+            return net.out(h), slopes[0] @ around.diagonal()
+        return net.out(h), (F.linear(slopes[0], second[0] * around.T) * slopes[1]).sum(1)
+
+    @property
+    def shallow(self) -> bool:
+        """Whether `with_trace` answers."""
+        return 1 <= len(self.network.layers) <= 2
 
 
 def exact_trace(
@@ -197,6 +222,13 @@ class Continuous(Layer):
 
         def field(t: float, state: State) -> State:
             self.nfe += 1
+            if (
+                noise is None
+                and not regular
+                and isinstance(self.velocity, Velocity)
+                and self.velocity.shallow
+            ):
+                return self.velocity.with_trace(t, state[0], e)
             graph = torch.is_grad_enabled()
             with torch.enable_grad():
                 at = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
