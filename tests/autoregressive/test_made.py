@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 from creo.autoregressive import MADE
 from creo.errors import OptionError, SpaceError
@@ -94,11 +95,13 @@ def test_sampler_follows_the_exact_distribution(case):
     assert stats.chisquare(observed, expected, sum_check=False).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("direct", [False, True])
-def test_every_output_depends_on_all_its_predecessors_and_on_nothing_else(direct):
+@pytest.mark.parametrize("through", ["hidden", "both", "direct"])
+def test_every_output_depends_on_all_its_predecessors_and_on_nothing_else(through):
     torch.manual_seed(1)
     d, k, out = 7, 3, 4
-    net = MaskedMLP(d, k, out, hidden=(60, 45), context=2, direct=direct).double().eval()
+    net = MaskedMLP(d, k, out, hidden=(60, 45), context=2, direct=through != "hidden").double().eval()
+    if through == "direct":
+        nn.init.zeros_(net.layers[-1].weight)
     x, h = torch.randn(1, d * k, dtype=torch.float64), torch.randn(1, 2, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda v: net(v, h)[0], x)  # (d, out, 1, d k)
     reach = jacobian.view(d, out, d, k).abs().amax((1, 3))
