@@ -82,7 +82,8 @@ class TrainingDefaults:
 
     Args:
         batch_size: examples per update.
-        lr: peak learning rate of Adam.
+        optimiser: `adam`, or `muon` for the matrices (`creo.training.muon`), which then means Adam for the rest.
+        lr: peak learning rate.
         betas: Adam's moment decay rates.
         weight_decay: decoupled weight decay (AdamW).
         clip: largest L2 norm of a player's gradient; 0 turns clipping off.
@@ -92,6 +93,7 @@ class TrainingDefaults:
     """
 
     batch_size: int = 128
+    optimiser: str = "adam"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0

@@ -9,7 +9,9 @@ from torch import nn
 
 from creo.errors import OptionError
 from creo.model import Player, Terms, TrainingDefaults
-from creo.training.optimiser import AdamW, clip_gradient, learning_rate, settings_of
+from creo.training import make_settings
+from creo.training.adamw import AdamW
+from creo.training.optimiser import clip_gradient, learning_rate, optimiser_of, settings_of
 
 
 def test_schedule():
@@ -84,3 +86,13 @@ def test_schedule_is_smooth_cosine():
     settings = TrainingDefaults(lr=1.0, warmup=1)
     for t in (0.1, 0.25, 0.8):
         assert learning_rate(settings, 100, t) == pytest.approx((1 + math.cos(math.pi * t)) / 2)
+
+
+@pytest.mark.parametrize("name", ["optimiser", "schedule", "precision"])
+def test_unknown_choice_is_an_error(name):
+    with pytest.raises(OptionError, match=f"no {name} 'cosin'"):
+        make_settings(**{name: "cosin"})
+    with pytest.raises(OptionError, match="no optimiser 'mun'; did you mean 'muon'"):
+        optimiser_of(
+            Player("p", [], lambda x, c: Terms(x)), TrainingDefaults(optimiser="mun"), nn.Linear(1, 1)
+        )

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from creo.errors import OptionError
+from creo.errors import OptionError, suggestion
 
 DEFAULT_STEPS = 5000
+
+OptimiserName = Literal["adam", "muon"]
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Settings:
         epochs: train this many passes over the training set.
         seed: seeds initial noise, data order and everything else random in training.
         batch_size: examples per update, over all processes.
-        lr: peak learning rate of Adam.
+        optimiser: adam; or muon, orthogonal updates of matrices: often far fewer steps, with larger batches.
+        lr: peak learning rate; means the same for both optimisers.
         weight_decay: decoupled weight decay.
         clip: largest L2 norm of a player's gradient; 0 turns clipping off.
         ema: decay of the moving average of weights that is evaluated and sampled; 0 turns it off.
@@ -49,13 +54,14 @@ class Settings:
     epochs: float | None = None
     seed: int = 0
     batch_size: int | None = None
+    optimiser: OptimiserName | None = None
     lr: float | None = None
     weight_decay: float | None = None
     clip: float | None = None
     ema: float | None = None
     warmup: int | None = None
-    schedule: Literal["cosine", "constant"] | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    schedule: Schedule | None = None
+    precision: Precision = "float32"
     accumulate: int = 1
     compile: bool = False
     device: str = "cpu"
@@ -81,6 +87,10 @@ class Settings:
                 value = getattr(self, name)
                 if value is not None and (value < 0 or (value == 0 and names is positive) or value != value):
                     raise OptionError(f"{name} must be {low}; received {value}")
+        for name, known in (("optimiser", OptimiserName), ("schedule", Schedule), ("precision", Precision)):
+            value = getattr(self, name)
+            if value is not None and value not in get_args(known):
+                raise OptionError(f"no {name} {value!r}{suggestion(str(value), get_args(known))}")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise OptionError(f"ema is a decay in [0, 1); received {self.ema}")
 

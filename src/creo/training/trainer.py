@@ -29,7 +29,7 @@ from creo.training.ema import EMA
 from creo.training.folder import RunFolder
 from creo.training.game import Game, non_finite
 from creo.training.interruption import Interruption
-from creo.training.optimiser import AdamW, clip_gradient, learning_rate, settings_of
+from creo.training.optimiser import clip_gradient, learning_rate, optimiser_of, settings_of
 from creo.training.pictures import save_picture
 from creo.training.progress import Silent
 from creo.training.settings import Settings
@@ -100,7 +100,8 @@ class Trainer:
             self.compute = torch.compile(self.compute)
         self.player_settings = [settings_of(p, self.defaults) for p in self.game.players]
         pairs = zip(self.game.players, self.player_settings, strict=True)
-        self.optimisers = [AdamW(player.parameters, settings) for player, settings in pairs]
+        dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+        self.optimisers = [optimiser_of(player, chosen, self.model, dtype) for player, chosen in pairs]
         self._names = {p.name: (f"loss/{p.name}", f"gradient/{p.name}") for p in self.game.players}
         owned = [p for player in self.game.players for p in player.parameters]
         self.ema = EMA(owned, self.defaults.ema)
