@@ -55,7 +55,7 @@ def test_it_is_torchs_muon_for_matrices_and_adamw_for_the_rest(decay):
     settings = TrainingDefaults(weight_decay=decay)
     mine = Muon(list(ours.parameters()), settings, ours, torch.bfloat16)
     flat = [nn.Parameter(p.detach().flatten(1)) for p in matrices(theirs)]
-    muon = torch.optim.Muon(flat, lr=1.0, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(flat, lr=1.0, weight_decay=decay / 10, momentum=0.95, adjust_lr_fn="original")
     rest = [p for p in theirs.parameters() if id(p) not in {id(q) for q in matrices(theirs)}]
     adam = AdamW(rest, settings)
     for k in range(5):
@@ -66,7 +66,7 @@ def test_it_is_torchs_muon_for_matrices_and_adamw_for_the_rest(decay):
         for p, q in zip(flat, matrices(theirs), strict=True):
             p.grad = None if q.grad is None else q.grad.flatten(1)
         mine.step(0.01 * (k + 1))
-        muon.param_groups[0]["lr"] = 0.01 * (k + 1)
+        muon.param_groups[0]["lr"] = 10 * 0.01 * (k + 1)
         muon.step()
         adam.step(0.01 * (k + 1))
     for a, b in zip(matrices(ours), flat, strict=True):

@@ -2,11 +2,11 @@ r"""Muon: momentum, orthogonalised, for the matrices of a network; Adam for ever
 
     M <- mu M + (1 - mu) G                          momentum of the gradient, mu = 0.95
     U V^T ~ orthogonal(mu M + (1 - mu) G)           all singular values to about 1 (Nesterov's look ahead inside)
-    W <- W - lr (decay W + 0.2 sqrt(max(A, B)) U V^T)       W is A x B
+    W <- W - lr (decay W + 10 sqrt(max(1, A / B)) U V^T)       W is A x B, A outputs of B inputs
 
 Every direction of a matrix then learns at the same rate, also those in which the gradient is small, which Adam's rate
-for every entry cannot do. The factor gives an update the root mean square of a typical Adam's, 0.2 lr, so that learning
-rate and decay mean for one what they mean for the other.
+for every entry cannot do. The root makes the change of the outputs independent of the widths; the factor 10 makes one
+learning rate serve both: 0.002, usual for Adam, is Muon's usual 0.02.
 
 `orthogonal` needs no singular value decomposition: a quintic polynomial p(s) = a s + b s^3 + c s^5, applied five times
 to a matrix of norm at most 1, drives every singular value that is not tiny into 0.68 .. 1.21; in matrices
@@ -16,8 +16,8 @@ Matrices are the weights of linear layers and of convolutions, (out, in * kernel
 other parameter are Adam's. One step costs about 15 A B min(A, B) multiplications more than Adam's whatever the batch,
 so that larger batches than Adam's pay.
 
-Jordan et al. (2024), https://kellerjordan.github.io/posts/muon/; the factor: Liu et al. (2025),
-https://arxiv.org/abs/2502.16982.
+Jordan et al. (2024), https://kellerjordan.github.io/posts/muon/; the root: Yang, Simon, Bernstein (2023),
+https://arxiv.org/abs/2310.17813.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from creo.model import TrainingDefaults
 from creo.training.adamw import AdamW
 
 MOMENTUM = 0.95
+#: what Muon's learning rate is of Adam's
+SCALE = 10.0
 #: a, b, c: chosen by Jordan et al. for the largest slope at 0
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
@@ -106,7 +108,7 @@ class Muon:
             momenta = [self.momentum[i].flatten(1) for i in group]
             torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
             ahead = torch.stack(torch._foreach_lerp(gradients, momenta, MOMENTUM))
-            moves = orthogonal(ahead, self.dtype) * (-0.2 * rate * max(rows, columns) ** 0.5)
+            moves = orthogonal(ahead, self.dtype) * (-SCALE * rate * max(1.0, rows / columns) ** 0.5)
             if self.settings.weight_decay:
                 torch._foreach_mul_(weights, 1 - rate * self.settings.weight_decay)
             torch._foreach_add_(weights, [m.view_as(w) for m, w in zip(moves, weights, strict=True)])

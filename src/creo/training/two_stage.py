@@ -29,7 +29,7 @@ from creo.model import GenerativeModel, Likelihood
 from creo.spaces import Ordinal, Space, Tokens
 from creo.training.stages import Described, SecondStage, data_of, describe, loaded
 
-_UNORDERED = {"head": "categorical", "coding": "onehot"}
+_UNORDERED = {"head": "categorical", "coding": "learned"}
 
 
 @runtime_checkable
