@@ -39,7 +39,7 @@ from creo.latent.networks import Activation, encoder_decoder, start_from_margina
 from creo.latent.posteriors import Diagonals, Family, Posterior, posterior_for
 from creo.latent.priors import Prior, Standard, prior_for
 from creo.latent.rate import RateCost
-from creo.latent.weighted import Weigher, Weighted
+from creo.latent.weighted import CHUNK_NUMBERS, Weigher, Weighted
 from creo.model import Report, Terms, TrainingDefaults
 from creo.nn import ConditionEmbedding
 from creo.nn.shaped import NetworkName
@@ -253,8 +253,14 @@ class VAE(Weighted):
         return self._log_likelihood(x, z, self._context(c))
 
     def _log_likelihood(self, x: Tensor, z: Tensor, e: Tensor | None) -> Tensor:
-        params = self.decoder(z.flatten(0, 1), None if e is None else e.repeat(len(z), 1))
-        return log_likelihood(self.head, params.unflatten(0, z.shape[:2]), x)
+        """Where no gradient is wanted, as many draws at a time as `CHUNK_NUMBERS` of the head's numbers allow."""
+        chunk = len(z) if torch.is_grad_enabled() else max(1, CHUNK_NUMBERS // (x.numel() * self.head.size))
+
+        def of(z: Tensor) -> Tensor:
+            params = self.decoder(z.flatten(0, 1), None if e is None else e.repeat(len(z), 1))
+            return log_likelihood(self.head, params.unflatten(0, z.shape[:2]), x)
+
+        return torch.cat([of(part) for part in z.split(chunk)])
 
     def loss(self, x: Tensor, c: Tensor | None = None) -> Terms:
         """Minus the bound, or distortion + the cost of the rate; nats per sample, averaged over the batch."""
