@@ -20,6 +20,9 @@ MODELS = {
     "masked": (PixelCNN, {"first": 11}),
     "coupled": (PixelCNNpp, {"components": 3}),
     "transformer": (ImageTransformer, {"heads": 2}),
+    "learned": (GatedPixelCNN, {"coding": "learned"}),
+    "learned-masked": (PixelCNN, {"first": 11, "coding": "learned"}),
+    "learned-transformer": (ImageTransformer, {"heads": 2, "coding": "learned"}),
 }
 
 

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from creo.autoregressive.made import Coding
+from creo.autoregressive.coding import Coding
 from creo.distributions.heads import DiscreteHead
+from creo.nn.dropout import dropout
 
 
 class Colours(nn.Module, ABC):
@@ -60,7 +61,7 @@ class Chained(Colours):
         c = earlier.shape[-1]
         code = self.coding(earlier, features.dtype).flatten(-2)
         y = F.relu(self.inner[c](torch.cat([F.relu(features), code], -1)))
-        return self.outer[c](F.dropout(y, self.dropout, self.training))
+        return self.outer[c](dropout(y, self.dropout, self.training))
 
     def table(self, features: Tensor, earlier: Tensor) -> Tensor:
         return self.head.log_probs(self._parameters_of(features, earlier))

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from creo.autoregressive.made import Coding, coding_name, table_head
+from creo.autoregressive.coding import Coding, coding_name
+from creo.autoregressive.made import table_head
 from creo.distributions.heads import DiscreteHead
 from creo.distributions.real_mixture import RealMixture, Shape
 from creo.errors import SpaceError

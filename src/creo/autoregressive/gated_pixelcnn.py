@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from torch import nn
 
+from creo.autoregressive.coding import Coding, CodingName, Learned, coding_of
 from creo.autoregressive.colours import Chained
-from creo.autoregressive.made import Coding, CodingName, TableName, coding_name, table_head
+from creo.autoregressive.made import TableName, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.gated import GatedStack
 from creo.spaces import Ordinal, Space
@@ -83,7 +84,7 @@ def stack_of(
     network: Callable[..., Net],
     space: Ordinal,
     condition: Space | None,
-    coding: Coding,
+    coding: Coding | Learned,
     size: Size,
     kernel: int,
     **options: Any,
@@ -144,7 +145,7 @@ class GatedPixelCNN(PixelModel):
             kernel: side of the convolutions, odd.
             first: side of the first convolution, odd; None: that of the size.
             attention: blocks of causal attention between the layers (PixelSNAIL's).
-            coding: how the network sees a channel; see MADE (levels without an order want onehot).
+            coding: how the network sees a channel; see MADE (levels without an order want learned or onehot).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping a unit in training; None: that of the size.
@@ -153,7 +154,7 @@ class GatedPixelCNN(PixelModel):
         space = images(space)
         of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout)
         table = table_head(space, head, components)
-        code = Coding(coding_name(space, coding), table.levels)
+        code = coding_of(space, coding, table.levels, of_size.width)
         network = stack_of(GatedStack, space, condition, code, of_size, kernel, attention=attention)
-        colours = Chained(of_size.width, grid(space)[0], code, table, dropout=of_size.dropout)
+        colours = Chained(of_size.width, grid(space)[0], code.fixed, table, dropout=of_size.dropout)
         return cls(space, network, code, colours, condition=condition, width=of_size.width, drop=drop)

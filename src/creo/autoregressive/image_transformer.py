@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from creo.autoregressive.coding import CodingName, coding_of
 from creo.autoregressive.colours import Chained
 from creo.autoregressive.gated_pixelcnn import size_by_space
-from creo.autoregressive.made import Coding, CodingName, TableName, coding_name, table_head
+from creo.autoregressive.made import TableName, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.model import TrainingDefaults
 from creo.nn.causal_transformer import CausalTransformer
@@ -52,7 +53,7 @@ class ImageTransformer(PixelModel):
             width: of the features, a multiple of heads; 0: that of the size.
             layers: number of blocks; 0: that of the size.
             heads: attention heads; 0: that of the size.
-            coding: how the network sees a channel; see MADE (levels without an order want onehot).
+            coding: how the network sees a channel; see MADE (levels without an order want learned or onehot).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping what a residual branch adds, in training.
@@ -63,7 +64,7 @@ class ImageTransformer(PixelModel):
         of_size = SIZES[size_by_space(space) if size == "auto" else size]
         width, layers, heads = width or of_size[0], layers or of_size[1], heads or of_size[2]
         table = table_head(space, head, components)
-        code = Coding(coding_name(space, coding), table.levels)
+        code = coding_of(space, coding, table.levels, width)
         network = CausalTransformer(
             channels * code.size,
             (height, columns),
@@ -73,7 +74,7 @@ class ImageTransformer(PixelModel):
             context=0 if condition is None else width,
             dropout=dropout,
         )
-        colours = Chained(width, channels, code, table, dropout=dropout)
+        colours = Chained(width, channels, code.fixed, table, dropout=dropout)
         return cls(space, network, code, colours, condition=condition, width=width, drop=drop)
 
     def training_defaults(self) -> TrainingDefaults:

@@ -1,8 +1,9 @@
 """MADE: all the conditionals of p(x | c) = prod_i p(x_i | x_<i, c) from one pass through a masked network.
 
-The D variables are taken in a fixed order (raster, or a random permutation of it) and coded as numbers (`Coding`);
-a masked perceptron (`creo.nn.masked`) answers the parameters of a table of levels (`creo.distributions.heads`) for
-each, block i from the variables before it alone. The likelihood is exact, in nats of the raw sample:
+The D variables are taken in a fixed order (raster, or a random permutation of it) and coded as numbers
+(`creo.autoregressive.coding`); a masked perceptron (`creo.nn.masked`) answers the parameters of a table of levels
+(`creo.distributions.heads`) for each, block i from the variables before it alone. The likelihood is exact, in nats of
+the raw sample:
 
     log p(x) = sum_i log P_i(x_i),      P_i = head(network(x)_i)
 
@@ -18,9 +19,9 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from creo.autoregressive.coding import FEW_LEVELS, Coding, CodingName, Learned, coding_of
 from creo.autoregressive.decoding import ancestral, complete
 from creo.distributions.heads import DiscreteHead, head_for
 from creo.errors import OptionError, SpaceError
@@ -30,41 +31,13 @@ from creo.nn.masked import MaskedMLP
 from creo.nn.nade import NADENetwork
 from creo.spaces import Ordinal, Space, Tokens
 
-CodingName = Literal["auto", "thermometer", "onehot", "scaled"]
-
 TableName = Literal["auto", "categorical", "adjacent", "logistic"]
 
-#: Up to this many ordered levels, each has its own number in the code and its own parameter in the head.
-FEW_LEVELS = 32
+#: Numbers of a learned code of one variable.
+CODE = 32
 
 #: Up to this many variables the defaults regularise for the small data sets that have so few.
 SMALL = 144
-
-
-class Coding:
-    """How the network sees a value v of 0..levels-1.
-
-        onehot       levels numbers: 1 at v, 0 elsewhere
-        thermometer  levels - 1 numbers: the l-th is 1 where v > l, else -1
-        scaled       one number: 2 v / (levels - 1) - 1
-
-    Args:
-        name: which of the three.
-        levels: number of levels.
-    """
-
-    def __init__(self, name: str, levels: int) -> None:
-        self.name, self.levels = name, levels
-        self.size = {"onehot": levels, "thermometer": levels - 1, "scaled": 1}[name]
-
-    def __call__(self, v: Tensor, dtype: torch.dtype) -> Tensor:
-        """Values (*) to codes (*, size)."""
-        if self.name == "onehot":
-            return F.one_hot(v, self.levels).to(dtype)
-        if self.name == "thermometer":
-            above = v.unsqueeze(-1) > torch.arange(self.levels - 1, device=v.device)
-            return above.to(dtype) * 2 - 1
-        return (v.to(dtype) * (2 / (self.levels - 1)) - 1).unsqueeze(-1)
 
 
 class State(NamedTuple):
@@ -95,7 +68,7 @@ class MADE(GenerativeModel, Sequential):
         self,
         space: Ordinal | Tokens,
         network: MaskedMLP | NADENetwork,
-        coding: Coding,
+        coding: Coding | Learned,
         head: DiscreteHead,
         order: Tensor,
         *,
@@ -132,7 +105,8 @@ class MADE(GenerativeModel, Sequential):
             order: in which order the variables are generated: raster (as they lie), or a random permutation.
             order_seed: which random permutation.
             coding: how the network sees a variable: onehot, thermometer (one number per threshold), scaled (one
-                number in [-1, 1]), or auto: onehot for tokens, thermometer up to 32 levels, scaled above.
+                number in [-1, 1]), learned (a vector for every level), or auto: onehot for tokens, thermometer up to
+                32 levels, scaled above.
             head: how the network gives the probabilities of the levels: categorical (a logit each), adjacent (the
                 log-odds of neighbouring levels), logistic (discretised, mixture), or auto: categorical for
                 tokens, adjacent up to 32 levels, logistic above.
@@ -145,7 +119,7 @@ class MADE(GenerativeModel, Sequential):
         if not isinstance(space, Ordinal | Tokens):
             raise SpaceError(f"MADE models Ordinal and Tokens; received {space}")
         of_variable = table_head(space, head, components)
-        code = Coding(coding_name(space, coding), of_variable.levels)
+        code = coding_of(space, coding, of_variable.levels, CODE)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
         network = MaskedMLP(
             space.dims,
@@ -214,17 +188,6 @@ class MADE(GenerativeModel, Sequential):
         coded = None if token is None else self.coding(token.long(), self.dtype)
         params = self.network.advance(state.cache, state.position, coded)
         return self.head.log_probs(params), State(state.cache, state.position + 1)
-
-
-def coding_name(space: Ordinal | Tokens, coding: str) -> str:
-    """The coding meant by `auto`: onehot for tokens, thermometer for up to 32 levels, scaled above."""
-    if isinstance(space, Tokens):
-        if coding not in ("auto", "onehot"):
-            raise OptionError(f"coding {coding!r} needs ordered levels; {space} has symbols without an order")
-        return "onehot"
-    if coding != "auto":
-        return coding
-    return "thermometer" if space.levels <= FEW_LEVELS else "scaled"
 
 
 def table_head(space: Ordinal | Tokens, name: TableName, components: int) -> DiscreteHead:

@@ -16,15 +16,8 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from creo.autoregressive.made import (
-    MADE,
-    Coding,
-    CodingName,
-    TableName,
-    coding_name,
-    generation_order,
-    table_head,
-)
+from creo.autoregressive.coding import CodingName, coding_of
+from creo.autoregressive.made import CODE, MADE, TableName, generation_order, table_head
 from creo.errors import SpaceError
 from creo.model import TrainingDefaults
 from creo.nn import ConditionEmbedding
@@ -65,7 +58,7 @@ class FVSBN(MADE):
         """
         space = _vectors(space, "FVSBN")
         table = table_head(space, head, components)
-        code = Coding(coding_name(space, coding), table.levels)
+        code = coding_of(space, coding, table.levels, CODE)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
         network = MaskedMLP(
             space.dims, code.size, table.size, hidden=(), context=0 if embedding is None else width
@@ -107,7 +100,7 @@ class NADE(MADE):
         """
         space = _vectors(space, "NADE")
         table = table_head(space, head, components)
-        code = Coding(coding_name(space, coding), table.levels)
+        code = coding_of(space, coding, table.levels, CODE)
         embedding = None if condition is None else ConditionEmbedding(condition, width)
         network = NADENetwork(
             space.dims,

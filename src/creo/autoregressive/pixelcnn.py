@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Self
 
+from creo.autoregressive.coding import CodingName, coding_of
 from creo.autoregressive.colours import Chained
 from creo.autoregressive.gated_pixelcnn import SizeName, size_of, stack_of
-from creo.autoregressive.made import Coding, CodingName, TableName, coding_name, table_head
+from creo.autoregressive.made import TableName, table_head
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.nn.masked_conv import MaskedConvNet
 from creo.spaces import Space
@@ -48,7 +49,7 @@ class PixelCNN(PixelModel):
             layers: masked convolutions; 0: those of the size.
             kernel: side of the masked convolutions, odd.
             first: side of the first one, odd; None: that of the size.
-            coding: how the network sees a channel; see MADE (levels without an order want onehot).
+            coding: how the network sees a channel; see MADE (levels without an order want learned or onehot).
             head: how the network gives the probabilities of the levels; see MADE.
             components: logistics in the mixture of the logistic head.
             dropout: probability of dropping a unit in training; None: that of the size.
@@ -57,7 +58,7 @@ class PixelCNN(PixelModel):
         space = images(space)
         of_size = size_of(space, size, width=width, layers=layers, first=first, dropout=dropout, widen=2)
         table = table_head(space, head, components)
-        code = Coding(coding_name(space, coding), table.levels)
+        code = coding_of(space, coding, table.levels, of_size.width)
         network = stack_of(MaskedConvNet, space, condition, code, of_size, kernel)
-        colours = Chained(of_size.width, grid(space)[0], code, table, dropout=of_size.dropout)
+        colours = Chained(of_size.width, grid(space)[0], code.fixed, table, dropout=of_size.dropout)
         return cls(space, network, code, colours, condition=condition, width=of_size.width, drop=drop)

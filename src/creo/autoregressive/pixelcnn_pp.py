@@ -15,9 +15,9 @@ from typing import Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from creo.autoregressive.coding import Coding, coding_name
 from creo.autoregressive.colours import Colours
 from creo.autoregressive.gated_pixelcnn import SizeName, size_of, stack_of
-from creo.autoregressive.made import Coding, coding_name
 from creo.autoregressive.pixels import PixelModel, grid, images
 from creo.distributions.coupled_logistic import CoupledLogistics
 from creo.nn.gated import GatedStack

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from creo.autoregressive.coding import Coding, Learned
 from creo.autoregressive.colours import Colours
 from creo.autoregressive.decoding import ancestral, complete
-from creo.autoregressive.made import Coding
 from creo.errors import OptionError, SpaceError
 from creo.model import GenerativeModel, Sequential, TrainingDefaults
 from creo.nn import ConditionEmbedding
@@ -72,7 +72,7 @@ class PixelModel(GenerativeModel, Sequential):
         self,
         space: Ordinal,
         network: nn.Module,
-        coding: Coding,
+        coding: Coding | Learned,
         colours: Colours,
         *,
         condition: Space | None = None,

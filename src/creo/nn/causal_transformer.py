@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from creo.errors import OptionError
+from creo.nn.attention import causal_attention
+from creo.nn.dropout import dropout
 
 
 class Kept(NamedTuple):
@@ -51,7 +53,7 @@ class CausalBlock(nn.Module):
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.drop = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def _split(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of features (B, N, width), (B, heads, N, d) each."""
@@ -59,8 +61,8 @@ class CausalBlock(nn.Module):
         return qkv[0], qkv[1], qkv[2]
 
     def _finish(self, u: Tensor, attended: Tensor) -> Tensor:
-        u = u + self.drop(self.out(attended.transpose(1, 2).flatten(2)))
-        return u + self.drop(self.mlp(self.between(u)))
+        u = u + dropout(self.out(attended.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        return u + dropout(self.mlp(self.between(u)), self.dropout, self.training)
 
     def empty(self, batch: int, places: int) -> Kept:
         """Room for the keys and values of so many places."""
@@ -71,7 +73,7 @@ class CausalBlock(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """All places at once, (B, N, width) to the same."""
         q, k, v = self._split(u)
-        return self._finish(u, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        return self._finish(u, causal_attention(q, k, v))
 
     def advance(self, u: Tensor, kept: Kept, i: int) -> Tensor:
         """Place i alone, (B, 1, width) to the same, given the kept places before it; keeps this one."""
