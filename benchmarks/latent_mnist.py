@@ -41,8 +41,8 @@ COMMON = {
     "progress": False,
 }
 STAGES = (
-    Stage("VAE", 88.0, 32_000, 1000, 2e-3, {}),
-    Stage("IWAE-50", 86.0, 22_000, 250, 1e-3, {"bound": "iwae", "k": 50, "keep": 1}),
+    Stage("VAE", 88.0, 30_000, 1000, 2e-3, {}),
+    Stage("IWAE-50", 86.0, 21_000, 250, 1.5e-3, {"bound": "iwae", "k": 50, "estimator": "dreg", "keep": 1}),
 )
 
 
