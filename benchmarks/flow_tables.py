@@ -1,8 +1,10 @@
 """Flows on tables and on patches of photographs, beside zuko and nflows: test log-likelihood and CPU time.
 
-Every library has the same layers, hidden widths and bins (`flow_training` builds them), the same standardised data,
-the same batches in the same order, Adam with a cosine decay and clipped gradients; creo initialises its activation
-normalisation by the first 10 000 training rows. Short trainings at equal steps, not the best these models can do.
+Every library has the same layers, hidden widths and bins (`flow_training` builds them): couplings keep one half of the
+entries and then the other, networks are plain perceptrons, and kept entries go through splines of their own, because
+zuko's couplings are so. They have the same standardised data, the same batches in the same order, Adam with a cosine
+decay and clipped gradients; creo initialises its activation normalisation by the first 10 000 training rows. Short
+trainings at equal steps, not the best these models can do.
 Values are nats of the raw row (of the 63 numbers of a patch, mean over the test split), the spread is one standard
 error; the target is the best peer's mean less two standard errors of the paired difference. Trainings alternate in
 rounds of steps, and the time is the CPU seconds of the training loop alone.
@@ -24,9 +26,12 @@ from creo.data import Data
 MODELS = ("maf", "nsf")
 #: Steps on each data set.
 STEPS = {"uci:kin40k": 1000, "uci:california-housing": 1000, "bsds300": 500}
+SAME = {"split": "halves", "unconditional": True, "residual": False}
 BATCH, LR, CLIP, ROUND = 256, 1e-3, 5.0, 100
 LIBRARIES: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
-    "creo": ours, "zuko": zuko, "nflows": nflows,
+    "creo": lambda name, dims: ours(name, dims, **({} if name == "maf" else SAME)),
+    "zuko": zuko,
+    "nflows": lambda name, dims: nflows(name, dims, halves=name == "nsf"),
 }  # fmt: skip
 
 

@@ -25,9 +25,9 @@ TARGETS = {"maf": 1.0, "nsf": 2.0, "nsf-ar": 2.0}
 LogProb = Callable[[Tensor], Tensor]
 
 
-def ours(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
+def ours(name: str, dims: int = DIMS, **more: Any) -> tuple[nn.Module, LogProb]:
     """creo's model."""
-    options = {} if name == "maf" else {"bins": BINS}
+    options = more if name == "maf" else {"bins": BINS, **more}
     model = creo.build(name, Continuous((dims,)), layers=LAYERS, hidden=HIDDEN, **options)
     return model, model.log_prob
 
@@ -43,8 +43,11 @@ def zuko(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
     return flow, lambda x: flow().log_prob(x)
 
 
-def nflows(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
-    """nflows' flows, networks without residual blocks where it has them; autoregressive ones reverse their order."""
+def nflows(name: str, dims: int = DIMS, *, halves: bool = False) -> tuple[nn.Module, LogProb]:
+    """nflows' flows, networks without residual blocks where it has them; autoregressive ones reverse their order.
+
+    With `halves` couplings keep halves, which go through splines of their own, instead of every other entry.
+    """
     from nflows import distributions, flows, transforms
     from nflows.nn.nets import MLP
 
@@ -58,7 +61,8 @@ def nflows(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
             return transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
                 dims, HIDDEN[0], num_blocks=1, use_residual_blocks=False, **spline
             )
-        mask = (torch.arange(dims) + i) % 2
+        first = torch.arange(dims) >= (dims + 1) // 2 if halves else torch.arange(dims) % 2 == 1
+        mask = (first ^ bool(i % 2)).long()
 
         class Network(MLP):
             hidden_features = HIDDEN[0]  # by its root the library scales down what enters a softmax
@@ -67,7 +71,7 @@ def nflows(name: str, dims: int = DIMS) -> tuple[nn.Module, LogProb]:
                 return super().forward(x)
 
         return transforms.PiecewiseRationalQuadraticCouplingTransform(
-            mask, lambda a, b: Network([a], [b], list(HIDDEN)), **spline
+            mask, lambda a, b: Network([a], [b], list(HIDDEN)), apply_unconditional_transform=halves, **spline
         )
 
     stack = []

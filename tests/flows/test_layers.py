@@ -45,6 +45,7 @@ from creo.flows import (
     UniformDequantise,
     alternating_mask,
     channel_mask,
+    halves_mask,
 )
 from creo.nn import MLP
 from creo.spaces import Continuous, Ordinal
@@ -57,8 +58,9 @@ def network(context: int = 0):
     return partial(MLP, hidden=(16, 16), context=context, activation=torch.tanh)
 
 
-def coupling(shape, index=0, elementwise=None, context=0):
-    return Coupling(alternating_mask(shape, index), network(context), elementwise)
+def coupling(shape, index=0, elementwise=None, context=0, unconditional=False):
+    mask = alternating_mask(shape, index)
+    return Coupling(mask, network(context), elementwise, unconditional=unconditional, context=context)
 
 
 def stack(shape, layers, context=0):
@@ -82,6 +84,14 @@ LAYERS = {
     "gaussianise": (lambda: Gaussianise(LEVELS), (5,)),
     "spline-coupling": (lambda: coupling((5,), 0, RationalQuadratic(4)), (5,)),
     "spline-coupling-image-condition": (lambda: coupling(IMAGE, 1, RationalQuadratic(4), 3), IMAGE),
+    "spline-coupling-both-parts": (
+        lambda: coupling((5,), 1, RationalQuadratic(4), unconditional=True),
+        (5,),
+    ),
+    "spline-coupling-both-parts-condition": (
+        lambda: coupling(IMAGE, 0, RationalQuadratic(4), 3, unconditional=True),
+        IMAGE,
+    ),
     "autoregressive": (lambda: Autoregressive((5,), hidden=(16, 16)), (5,)),
     "autoregressive-condition": (
         lambda: Autoregressive((5,), hidden=(16, 16), context=3, order=torch.tensor([3, 0, 4, 1, 2])),
@@ -233,6 +243,18 @@ def test_thirty_two_couplings_stay_finite_at_any_input(dtype):
     assert log_det.isfinite().all()
 
 
+def test_unconditional_maps_of_kept_entries_read_no_other_entry():
+    torch.manual_seed(0)
+    layer = coupling((6,), 0, RationalQuadratic(4), unconditional=True).double()
+    with torch.no_grad():
+        layer.unconditional.constant.normal_()
+    x = torch.randn(6, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer.forward(v[None])[0][0], x)[layer.keep]
+    own = jacobian[torch.arange(len(layer.keep)), layer.keep]
+    assert (own - 1).abs().min() > 1e-3  # mapped, not kept
+    torch.testing.assert_close(jacobian.abs().sum(1), own, atol=1e-15, rtol=0)
+
+
 def test_a_fresh_coupling_with_a_zero_network_is_the_identity():
     layer = Coupling(alternating_mask((4,), 0), partial(MLP, zero=True))
     x = torch.randn(3, 4)
@@ -246,6 +268,9 @@ def test_masks_keep_something_swap_and_let_every_entry_change(shape):
     masks = [alternating_mask(shape, i) for i in range(6)]
     assert all(0 < m.sum() < m.numel() for m in masks)
     assert all(torch.equal(masks[i], ~masks[i + 1]) for i in (0, 2, 4))
+    first, second = (halves_mask(shape, i).flatten().nonzero().squeeze(1).tolist() for i in (0, 1))
+    assert first + second == list(range(masks[0].numel()))
+    assert 0 <= len(first) - len(second) <= 1
 
 
 def test_the_scale_is_bounded():

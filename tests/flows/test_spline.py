@@ -5,12 +5,12 @@ import torch
 
 from creo.errors import OptionError
 from creo.flows import RationalQuadratic
-from creo.flows.spline import GENTLE, MIN_BIN
+from creo.flows.spline import MIN_BIN
 
 BOUND = 3.0
 
 
-def spline(tails="linear", bins=6, n=200, scale=2.0):
+def spline(tails="linear", bins=6, n=200, scale=1.0):
     torch.manual_seed(0)
     rq = RationalQuadratic(bins, bound=BOUND, tails=tails)
     return rq, scale * torch.randn(n, rq.parameters, 3, dtype=torch.float64)
@@ -30,7 +30,7 @@ def test_zero_parameters_are_the_identity(tails):
     assert log_slope.abs().max() < 1e-14
 
 
-@pytest.mark.parametrize("scale", [0.1, 2.0, 1e3])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 500.0])
 def test_inverse_and_slope_inside_and_outside(scale):
     rq, h = spline(scale=scale)
     x = 4 * BOUND * (torch.rand(200, 3, dtype=torch.float64) - 0.5)
@@ -49,7 +49,7 @@ def test_inverse_and_slope_inside_and_outside(scale):
 
 def test_values_and_slopes_are_continuous_at_the_knots():
     rq, h = spline()
-    shares = torch.softmax(GENTLE * h[:, :12].unflatten(1, (2, 6)), 2)
+    shares = torch.softmax(h[:, :12].unflatten(1, (2, 6)), 2)
     widths, heights = (MIN_BIN + (1 - 6 * MIN_BIN) * shares).unbind(1)
     for j in range(7):
         knot = (widths[:, :j].sum(1) * 2 - 1) * BOUND

@@ -13,6 +13,7 @@ from creo.flows.coupling import Additive as Additive
 from creo.flows.coupling import Affine as Affine
 from creo.flows.coupling import Coupling as Coupling
 from creo.flows.coupling import alternating_mask as alternating_mask
+from creo.flows.coupling import halves_mask as halves_mask
 from creo.flows.dequantise import UniformDequantise as UniformDequantise
 from creo.flows.flow import Flow as Flow
 from creo.flows.gaussianise import Gaussianise as Gaussianise

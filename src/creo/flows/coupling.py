@@ -13,8 +13,12 @@ both directions cost one evaluation of it. A mask says which entries of an event
 with s = bound * tanh(raw / bound): near 0 it is the raw output, and no stack of layers can overflow by one unlucky
 network output. Networks start at 0, so a fresh coupling is the identity.
 
+The kept entries may be mapped too, each by parameters of its own that depend on no other entry (`unconditional`):
+y_a = g(x_a; h_a). In this direction both parts are one evaluation of g; the inverse takes two, a before b.
+
 Sources: NICE (additive), Dinh, Krueger, Bengio 2015, https://arxiv.org/abs/1410.8516; RealNVP (affine, masks), Dinh,
-Sohl-Dickstein, Bengio 2017, https://arxiv.org/abs/1605.08803.
+Sohl-Dickstein, Bengio 2017, https://arxiv.org/abs/1605.08803; unconditional maps: Durkan et al. 2019 (section 3.1),
+https://arxiv.org/abs/1906.04032.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from torch import Tensor, nn
 
 from creo.errors import OptionError
 from creo.flows.layer import Layer
-from creo.flows.permutation import permute_columns
+from creo.flows.parameters import Parameters
 
 
 class Elementwise(Protocol):
@@ -93,6 +97,8 @@ class Coupling(Layer):
         mask: boolean, of the event's shape; True where entries are kept.
         network: `(kept, changed * parameters)` -> a module that maps (B, kept) and an embedding to that many outputs.
         elementwise: the map of the entries that change.
+        unconditional: map the kept entries too, by parameters that start at 0 and depend on the condition alone.
+        context: size of a condition's embedding, for these; 0 for none.
 
     Raises:
         OptionError: if the mask keeps all entries or none.
@@ -108,6 +114,9 @@ class Coupling(Layer):
         mask: Tensor,
         network: Callable[[int, int], nn.Module],
         elementwise: Elementwise | None = None,
+        *,
+        unconditional: bool = False,
+        context: int = 0,
     ) -> None:
         super().__init__()
         flat = mask.flatten().bool()
@@ -122,22 +131,47 @@ class Coupling(Layer):
         self.register_buffer("order", torch.cat([keep, change]).argsort())
         self.elementwise = Affine() if elementwise is None else elementwise
         self.network = network(len(keep), len(change) * self.elementwise.parameters)
+        kept = (len(keep) * self.elementwise.parameters,)
+        self.unconditional = Parameters(kept, context=context, std=0.0) if unconditional else None
 
-    def _apply_to(self, x: Tensor, e: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
-        parted = permute_columns(x.flatten(1), self.parted, self.order)
-        a, b = parted.split([len(self.keep), len(self.change)], 1)
-        h = self.network(a, e).to(x.dtype).unflatten(1, (self.elementwise.parameters, -1))
-        b, log_slope = self.elementwise.inverse(b, h) if inverse else self.elementwise.forward(b, h)
-        y = permute_columns(torch.cat([a, b], 1), self.order, self.parted)
-        return y.reshape_as(x), log_slope.sum(1)
+    def _conditional_h(self, a: Tensor, e: Tensor | None) -> Tensor:
+        """Of the entries that change, (B, parameters, changed)."""
+        return self.network(a, e).to(a.dtype).unflatten(1, (self.elementwise.parameters, -1))
+
+    def _unconditional_h(self, e: Tensor | None, batch: int) -> Tensor:
+        """Of the kept entries, (B, parameters, kept)."""
+        assert self.unconditional is not None
+        return self.unconditional(e)[0].unflatten(1, (self.elementwise.parameters, -1)).expand(batch, -1, -1)
+
+    def _parted(self, x: Tensor) -> Tensor:
+        """Kept entries first, (B, D)."""
+        return x.flatten(1).index_select(1, self.parted)
+
+    def _joined(self, parted: Tensor, like: Tensor) -> Tensor:
+        """The entries where they were, in the event's shape."""
+        return parted.index_select(1, self.order).reshape_as(like)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the entries that the mask does not keep."""
-        return self._apply_to(x, e, inverse=False)
+        parted = self._parted(x)
+        a, b = parted.split([len(self.keep), len(self.change)], 1)
+        h = self._conditional_h(a, e)
+        if self.unconditional is None:
+            b, log_slope = self.elementwise.forward(b, h)
+            return self._joined(torch.cat([a, b], 1), x), log_slope.sum(1)
+        h = torch.cat([self._unconditional_h(e, len(x)), h], 2)
+        y, log_slope = self.elementwise.forward(parted, h)
+        return self._joined(y, x), log_slope.sum(1)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change them back."""
-        return self._apply_to(y, e, inverse=True)
+        a, b = self._parted(y).split([len(self.keep), len(self.change)], 1)
+        log_det = y.new_zeros(len(y))
+        if self.unconditional is not None:
+            a, log_slope = self.elementwise.inverse(a, self._unconditional_h(e, len(y)))
+            log_det = log_slope.sum(1)
+        b, log_slope = self.elementwise.inverse(b, self._conditional_h(a, e))
+        return self._joined(torch.cat([a, b], 1), y), log_det + log_slope.sum(1)
 
 
 def alternating_mask(shape: tuple[int, ...], index: int) -> Tensor:
@@ -153,3 +187,9 @@ def alternating_mask(shape: tuple[int, ...], index: int) -> Tensor:
     checker = (plane % 2 == 1).expand(shape) if math.prod(shape[-2:]) > 1 else halves
     mask = halves if (index // 2) % 3 == 2 else checker
     return mask ^ bool(index % 2)
+
+
+def halves_mask(shape: tuple[int, ...], index: int) -> Tensor:
+    """The mask of layer `index`: the first half of the flattened event is kept, by odd layers the second."""
+    size = math.prod(shape)
+    return (torch.arange(size) < (size + 1) // 2).reshape(shape) ^ bool(index % 2)

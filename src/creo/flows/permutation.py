@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from creo.errors import OptionError
 from creo.flows.layer import Layer
-
-
-class _Columns(torch.autograd.Function):
-    """x[:, order]; its gradient is a gather too, where autograd would scatter."""
-
-    @staticmethod
-    def forward(x: Tensor, order: Tensor, back: Tensor) -> Tensor:
-        return x.index_select(1, order)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        order, back = ctx.saved_tensors
-        return permute_columns(gradient, back, order), None, None
-
-
-def permute_columns(x: Tensor, order: Tensor, back: Tensor) -> Tensor:
-    """x[:, order] of x (B, D), `back` being the inverse permutation of `order`."""
-    return _Columns.apply(x, order, back)
 
 
 class Permutation(Layer):
@@ -68,20 +44,20 @@ class Permutation(Layer):
         return cls(torch.randperm(size))
 
     def _recognise(self) -> None:
-        """Orders that need no gather, whose gradient would be a scatter."""
+        """Orders that need no gather."""
         plain = torch.arange(len(self.order), device=self.order.device)
         self.same, self.reversed = torch.equal(self.order, plain), torch.equal(self.order, plain.flip(0))
 
-    def _gather(self, x: Tensor, index: Tensor, back: Tensor) -> Tensor:
+    def _gather(self, x: Tensor, index: Tensor) -> Tensor:
         if self.same:
             return x
         flat = x.flatten(1)
-        return (flat.flip(1) if self.reversed else permute_columns(flat, index, back)).reshape_as(x)
+        return (flat.flip(1) if self.reversed else flat.index_select(1, index)).reshape_as(x)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Permute."""
-        return self._gather(x, self.order, self.back), x.new_zeros(len(x))
+        return self._gather(x, self.order), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Permute back."""
-        return self._gather(y, self.back, self.order), y.new_zeros(len(y))
+        return self._gather(y, self.back), y.new_zeros(len(y))

@@ -17,18 +17,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Self
+from typing import Literal, Self
+
+import torch.nn.functional as F
 
 from creo.errors import OptionError
 from creo.flows.convolution import MaskedConvCoupling
-from creo.flows.coupling import Affine, Coupling, Elementwise, alternating_mask
+from creo.flows.coupling import Affine, Coupling, Elementwise, alternating_mask, halves_mask
 from creo.flows.flow import DequantiseName, Flow, PreprocessName
 from creo.flows.layer import Layer
 from creo.flows.multiscale import Squeeze, channel_mask
 from creo.flows.multiscale import multiscale as ladder_of
 from creo.flows.standardise import ActNorm
 from creo.nn import MLP
+from creo.nn.linear import Linear
 from creo.spaces import Space
+
+SplitName = Literal["alternating", "halves"]
+MASKS = {"alternating": alternating_mask, "halves": halves_mask}
 
 
 def couplings(
@@ -39,14 +45,27 @@ def couplings(
     hidden: tuple[int, ...],
     context: int,
     dropout: float,
+    residual: bool = True,
+    split: SplitName = "alternating",
+    unconditional: bool = False,
 ) -> Iterator[Layer]:
-    """(ActNorm -> Coupling) x layers, with alternating masks and residual networks that start as the identity."""
+    """(ActNorm -> Coupling) x layers that start as the identity.
+
+    Networks are residual perceptrons (SiLU) or plain ones (ReLU).
+    """
     if layers < 1:
         raise OptionError(f"layers must be at least 1; received {layers}")
-    network = partial(MLP, hidden=hidden, context=context, dropout=dropout, zero=True)
+    if split not in MASKS:
+        raise OptionError(f"split is one of {', '.join(MASKS)}; received {split!r}")
+    network = partial(
+        MLP, hidden=hidden, context=context, dropout=dropout, residual=residual, zero=True, linear=Linear,
+        activation=F.silu if residual else F.relu,
+    )  # fmt: skip
     for i in range(layers):
         yield ActNorm(shape)
-        yield Coupling(alternating_mask(shape, i), network, elementwise)
+        yield Coupling(
+            MASKS[split](shape, i), network, elementwise, unconditional=unconditional, context=context
+        )
 
 
 def image_couplings(

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from creo.errors import OptionError
-from creo.flows.spline_gradient import GENTLE, MIN_BIN, MIN_SLOPE, SLOPE_ONE, Spline
+from creo.flows.spline_gradient import MIN_BIN, MIN_SLOPE, SLOPE_ONE, Spline
 
 TINY = 1e-30  # keeps the gradient of a square root finite where rounding makes it 0
 
@@ -104,7 +104,7 @@ class RationalQuadratic:
         """The bin that holds x, or with `inverse` the one whose image does; x in [-bound, bound]."""
         side, slack = 2 * self.bound, 1 - MIN_BIN * self.bins
         raw, slopes = h.split([2 * self.bins, self.parameters_of_slopes], 1)
-        shares = torch.softmax(GENTLE * raw.unflatten(1, (2, self.bins)), 2)  # of widths and of heights
+        shares = torch.softmax(raw.unflatten(1, (2, self.bins)), 2)  # of widths and of heights
         sums = shares.cumsum(2)
         with torch.no_grad():
             least = MIN_BIN * torch.arange(1, self.bins, dtype=x.dtype, device=x.device)[:, None]
@@ -127,7 +127,7 @@ class RationalQuadratic:
         else:  # the slopes of inner knots are given, those of the borders are 1
             border = (knots == 0) | (knots == self.bins)
             pair = raw.gather(1, (knots - 1).clamp(0, self.bins - 2)).masked_fill(border, 0.0)
-        left, right = (F.softplus(GENTLE * pair + SLOPE_ONE) + MIN_SLOPE).unbind(1)
+        left, right = (F.softplus(pair + SLOPE_ONE) + MIN_SLOPE).unbind(1)
         return left, right
 
     def _spline(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,18 +28,10 @@ from torch import Tensor
 
 MIN_BIN = 1e-3
 MIN_SLOPE = 1e-3
-GENTLE = 0.5  # raw parameters of unit size make a gently bent spline
 #: softplus(SLOPE_ONE) + MIN_SLOPE = 1
 SLOPE_ONE = math.log(math.expm1(1 - MIN_SLOPE))
 
 Plain = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-def shares(raw: Tensor) -> Tensor:
-    """Softmax over the bins of raw widths and heights, (B, 2, K, n)."""
-    p = GENTLE * raw
-    p.sub_(p.amax(2, keepdim=True)).exp_()
-    return p.div_(p.sum(2, keepdim=True))
 
 
 def locate(at: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,14 +80,14 @@ class Spline(torch.autograd.Function):
         """The spline at the chosen bins."""
         side, slack = 2 * bound, 1 - MIN_BIN * bins
         inside = x.clamp(-bound, bound)
-        p = shares(h[:, : 2 * bins].unflatten(1, (2, bins)))
+        p = torch.softmax(h[:, : 2 * bins].unflatten(1, (2, bins)), 2)
         kf, below = locate((inside + bound).div_(side).unsqueeze(1), p)
         k = kf.long()
         share = p.gather(2, k.unsqueeze(1).expand(-1, 2, -1, -1)).squeeze(2)
         given = h[:, 2 * bins :]
         raw = torch.cat([given.gather(1, rows) for rows in rows_of_slopes(k, bins, circular)], 1)
         raw = raw if circular else raw.mul_(inner_knots(kf, bins))
-        slopes = F.softplus(GENTLE * raw + SLOPE_ONE).add_(MIN_SLOPE)
+        slopes = F.softplus(raw + SLOPE_ONE).add_(MIN_SLOPE)
         width, height = share.mul(slack * side).add_(MIN_BIN * side).unbind(1)
         x0, y0 = below.mul(slack * side).add_(kf.mul(MIN_BIN * side).sub_(bound)).unbind(1)
         d0, d1 = slopes.unbind(1)
@@ -163,16 +155,14 @@ def _raw_sizes_and_slopes(
 ) -> Tensor:  # fmt: skip
     """Gradient of the raw parameters (B, rows, n), by the last formula of the module docstring."""
     bins, k = p.shape[2], kf.long()
-    gsize, gstart = gsize.mul_(share).mul_(GENTLE), gstart.mul_(GENTLE)
+    gsize = gsize.mul_(share)
     c = torch.addcmul(gsize, gstart, below)
-    gh = p.new_empty(len(p), 3 * bins if circular else 3 * bins - 1, p.shape[3])
     before = (kf - torch.arange(bins, dtype=kf.dtype, device=kf.device)[:, None]).clamp_(0, 1)
-    sizes = gh[:, : 2 * bins].unflatten(1, (2, bins))
-    sizes.copy_(before.unsqueeze(1)).mul_(gstart.unsqueeze(2)).sub_(c.unsqueeze(2)).mul_(p)
+    sizes = (before.unsqueeze(1) * gstart.unsqueeze(2)).sub_(c.unsqueeze(2)).mul_(p)
     sizes.scatter_add_(2, k.unsqueeze(1).expand(-1, 2, -1, -1), gsize.unsqueeze(2))
-    gslopes = gslopes.mul_(1 - (MIN_SLOPE - slopes).exp_()).mul_(GENTLE)  # 1 - exp(-softplus) = sigmoid
+    gslopes = gslopes.mul_(1 - (MIN_SLOPE - slopes).exp_())  # 1 - exp(-softplus) = sigmoid
     gslopes = gslopes if circular else gslopes.mul_(inner_knots(kf, bins))
-    rest = gh[:, 2 * bins :].zero_()
+    raw_slopes = p.new_zeros(len(p), bins if circular else bins - 1, p.shape[3])
     for rows, gradient in zip(rows_of_slopes(k, bins, circular), gslopes.split(1, 1), strict=True):
-        rest.scatter_add_(1, rows, gradient)
-    return gh
+        raw_slopes.scatter_add_(1, rows, gradient)
+    return torch.cat([sizes.flatten(1, 2), raw_slopes], 1)

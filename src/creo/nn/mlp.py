@@ -34,6 +34,7 @@ class MLP(nn.Module):
         residual: add a layer's input to its output where the widths agree.
         dropout: probability of dropping a hidden unit in training.
         zero: start the last layer at 0.
+        linear: the class of the linear maps.
 
     Raises:
         OptionError: if a size is below 1 (`context`: below 0) or dropout is outside [0, 1).
@@ -50,6 +51,7 @@ class MLP(nn.Module):
         residual: bool = True,
         dropout: float = 0.0,
         zero: bool = False,
+        linear: type[nn.Linear] = nn.Linear,
     ) -> None:
         super().__init__()
         sizes = (inputs, *hidden)
@@ -62,9 +64,9 @@ class MLP(nn.Module):
         self.activation = activation
         self.dropout = dropout
         self.skip = [residual and i > 0 and a == b for i, (a, b) in enumerate(pairs)]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.layers = nn.ModuleList(linear(a, b) for a, b in pairs)
         self.context = nn.ModuleList(nn.Linear(context, b, bias=False) for _, b in pairs if context)
-        self.out = nn.Linear(sizes[-1], outputs)
+        self.out = linear(sizes[-1], outputs)
         if zero:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
