@@ -16,8 +16,7 @@ autoregressive flow, Kingma et al. 2016, https://arxiv.org/abs/1606.04934.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from creo.errors import OptionError
 from creo.flows.coupling import Affine, Elementwise
@@ -25,7 +24,6 @@ from creo.flows.jacobi import InversionName, Rounds, block_size, check_inversion
 from creo.flows.layer import Layer
 from creo.flows.permutation import Permutation
 from creo.flows.substitution import Functional, InPlace, schedule, wants_gradient
-from creo.nn.linear import linear
 from creo.nn.masked import MaskedLinear, MaskedMLP
 
 
@@ -44,31 +42,33 @@ class Conditioner(MaskedMLP):
         hidden: units of each hidden layer.
         context: size of a condition's embedding; 0 for none.
         dropout: probability of dropping a hidden unit in training.
+        zero: start the last layer at 0 after all, where a flow has to start as the identity.
     """
 
     def __init__(
-        self, variables: int, outputs: int, *, hidden: tuple[int, ...], context: int = 0, dropout: float = 0.0
+        self,
+        variables: int,
+        outputs: int,
+        *,
+        hidden: tuple[int, ...],
+        context: int = 0,
+        dropout: float = 0.0,
+        zero: bool = False,
     ) -> None:
         super().__init__(variables, 1, outputs, hidden=hidden, context=context, dropout=dropout)
         mask = self.layers[-1].mask.unflatten(0, (variables, outputs)).transpose(0, 1).flatten(0, 1)
         self.layers[-1] = MaskedLinear(mask.contiguous())  # type: ignore[index]
         for layer in self.layers:
-            layer.mask = layer.mask.to(layer.weight.dtype)  # a product of floats is quicker
             layer.reset_parameters()
             with torch.no_grad():
                 layer.weight.mul_(layer.mask)
+        if zero:
+            for parameter in (*self.layers[-1].parameters(), *(self.context[-1:].parameters())):
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         """x (B, D) and context (B, context) to (B, parameters, D), D contiguous."""
-        last = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
-            rectify = i < last and h is None
-            x = linear(x, layer.weight, layer.bias, mask=layer.mask, rectify=rectify)
-            if h is not None:
-                x = x + self.context[i](h)
-            if i < last:
-                x = F.dropout(x if rectify else F.relu(x), self.dropout, self.training)
-        return x.view(-1, self.outputs, self.variables)
+        return super().forward(x, h).view(-1, self.outputs, self.variables)
 
 
 class Autoregressive(Layer):
@@ -83,6 +83,7 @@ class Autoregressive(Layer):
         dropout: probability of dropping a hidden unit in training (`forward` only).
         inversion: how `inverse` finds the entries; where it needs gradients it is always incremental.
         tolerance: relative change at which rounds end; if not given, 1e-6 in float32 and 1e-13 in float64.
+        zero: start with all parameters of g at 0.
 
     Raises:
         OptionError: if order is no permutation, there is no hidden layer, or no such inversion.
@@ -99,6 +100,7 @@ class Autoregressive(Layer):
         dropout: float = 0.0,
         inversion: InversionName = "auto",
         tolerance: float | None = None,
+        zero: bool = False,
     ) -> None:
         super().__init__()
         check_inversion(inversion, tolerance)
@@ -111,7 +113,7 @@ class Autoregressive(Layer):
         self.arrange = Permutation(order)
         self.elementwise = Affine() if elementwise is None else elementwise
         self.network = Conditioner(
-            dims, self.elementwise.parameters, hidden=hidden, context=context, dropout=dropout
+            dims, self.elementwise.parameters, hidden=hidden, context=context, dropout=dropout, zero=zero
         )
         self.ends = schedule(self.network)
         self.inversion, self.tolerance = inversion, tolerance

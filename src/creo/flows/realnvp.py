@@ -30,7 +30,6 @@ from creo.flows.multiscale import Squeeze, channel_mask
 from creo.flows.multiscale import multiscale as ladder_of
 from creo.flows.standardise import ActNorm
 from creo.nn import MLP
-from creo.nn.linear import Linear
 from creo.spaces import Space
 
 SplitName = Literal["alternating", "halves"]
@@ -58,7 +57,7 @@ def couplings(
     if split not in MASKS:
         raise OptionError(f"split is one of {', '.join(MASKS)}; received {split!r}")
     network = partial(
-        MLP, hidden=hidden, context=context, dropout=dropout, residual=residual, zero=True, linear=Linear,
+        MLP, hidden=hidden, context=context, dropout=dropout, residual=residual, zero=True,
         activation=F.silu if residual else F.relu,
     )  # fmt: skip
     for i in range(layers):

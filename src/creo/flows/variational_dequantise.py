@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from creo.distributions.gaussian import standard_log_prob
 from creo.errors import OptionError
@@ -53,10 +53,9 @@ class VariationalDequantise(UniformDequantise):
         orders = [order.flip(0) if i % 2 else order for i in range(layers)]
         wide = (hidden, hidden)
         flows = [
-            Autoregressive(space.shape, Affine(2.0), hidden=wide, context=hidden, order=o) for o in orders
+            Autoregressive(space.shape, Affine(2.0), hidden=wide, context=hidden, order=o, zero=True)
+            for o in orders
         ]
-        for flow in flows:  # all answers start at 0
-            nn.init.zeros_(flow.network.context[-1].weight)  # type: ignore[arg-type]
         self.noise = Compose(Inverted(flow) for flow in flows)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:

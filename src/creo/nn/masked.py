@@ -27,9 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from creo.nn.linear import linear
+
 
 class MaskedLinear(nn.Linear):
-    """y = (W * mask) x + b.
+    """y = (W * mask) x + b, or its positive part.
 
     Args:
         mask: (out, in) booleans, True where a weight may act. Initial weights are uniform with variance
@@ -41,13 +43,13 @@ class MaskedLinear(nn.Linear):
 
     def __init__(self, mask: Tensor, *, bias: bool = True) -> None:
         super().__init__(mask.shape[1], mask.shape[0], bias=bias)
-        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
         with torch.no_grad():
             fan_in = mask.sum(1, keepdim=True).clamp(min=1)
             self.weight.mul_((self.in_features / fan_in).sqrt()).mul_(mask)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.mask, self.bias)
+    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
+        return linear(x, self.weight, self.bias, mask=self.mask, rectify=rectify)
 
 
 def spread_degrees(units: int, low: int, high: int) -> Tensor:
@@ -122,11 +124,12 @@ class MaskedMLP(nn.Module):
         """
         last, coded = len(self.layers) - 1, x
         for i, layer in enumerate(self.layers):
-            x = layer(x)
+            at_once = i < last and h is None
+            x = layer(x, rectify=at_once)
             if h is not None:
                 x = x + self.context[i](h)
             if i < last:
-                x = F.dropout(F.relu(x), self.dropout, self.training)
+                x = F.dropout(x if at_once else F.relu(x), self.dropout, self.training)
         if self.direct is not None:
             x = x + self.direct(coded)
         return x.unflatten(-1, (self.variables, self.outputs))

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from creo.errors import OptionError
+from creo.nn.linear import Linear
 
 
 class MLP(nn.Module):
@@ -34,7 +35,6 @@ class MLP(nn.Module):
         residual: add a layer's input to its output where the widths agree.
         dropout: probability of dropping a hidden unit in training.
         zero: start the last layer at 0.
-        linear: the class of the linear maps.
 
     Raises:
         OptionError: if a size is below 1 (`context`: below 0) or dropout is outside [0, 1).
@@ -51,7 +51,6 @@ class MLP(nn.Module):
         residual: bool = True,
         dropout: float = 0.0,
         zero: bool = False,
-        linear: type[nn.Linear] = nn.Linear,
     ) -> None:
         super().__init__()
         sizes = (inputs, *hidden)
@@ -64,9 +63,9 @@ class MLP(nn.Module):
         self.activation = activation
         self.dropout = dropout
         self.skip = [residual and i > 0 and a == b for i, (a, b) in enumerate(pairs)]
-        self.layers = nn.ModuleList(linear(a, b) for a, b in pairs)
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairs)
         self.context = nn.ModuleList(nn.Linear(context, b, bias=False) for _, b in pairs if context)
-        self.out = linear(sizes[-1], outputs)
+        self.out = Linear(sizes[-1], outputs)
         if zero:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
