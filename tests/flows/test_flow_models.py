@@ -54,7 +54,7 @@ def test_the_linear_flow_learns_the_maximum_likelihood_gaussian():
 )
 def test_a_banana_is_learned(name, options, gap):
     torch.manual_seed(0)
-    model = train(creo.build(name, Continuous((2,)), **options), banana(5000), steps=250)
+    model = train(creo.build(name, Continuous((2,)), **options), banana(5000), steps=400, lr=3e-3)
     test = banana(4000)
     with torch.no_grad():
         divergence = float((banana_log_prob(test) - model.log_prob(test)).mean())

@@ -100,7 +100,7 @@ def test_interpolation_keeps_its_ends_and_the_length_of_noise():
     lengths = torch.stack([model.forward(x)[0].norm(dim=1) for x in path])
     torch.testing.assert_close(lengths[2], (lengths[0] + lengths[4]) / 2)
     space = Ordinal((4,), 5)
-    levels = creo.build("maf", space, layers=1)
+    levels = creo.build("maf", space, layers=1).eval()
     x = torch.randint(5, (3, 4), dtype=torch.uint8)
     assert torch.equal(interpolate(levels, x, x, steps=2)[1], x)
 

@@ -59,3 +59,15 @@ def test_who_gets_it(monkeypatch):
     layer.double()(x.double())
     assert len(taken) == 1
     torch.testing.assert_close(layer(x.double()), torch.nn.Linear.forward(layer, x.double()))
+
+
+@pytest.mark.parametrize("rectify", [False, True])
+def test_compiled_without_a_graph_break(rectify):
+    x, w, b, mask = inputs()
+    compiled = torch.compile(linear, backend="aot_eager", fullgraph=True)
+    found = []
+    for way in (compiled, linear):
+        y = way(x, w, b, mask=mask, rectify=rectify)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (x, w, b))))
+    for a, c in zip(*found, strict=True):
+        torch.testing.assert_close(a, c, rtol=0, atol=2e-6 * float(c.abs().max()))

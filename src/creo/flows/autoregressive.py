@@ -32,9 +32,9 @@ class Conditioner(MaskedMLP):
 
     The rows of its last layer lie in that order too, so that no answer has to be rearranged.
 
-    All layers, the last one too, start as `nn.Linear` does, masked afterwards. Rows scaled up to their fewer inputs, or
-    a last layer of 0, start closer to the identity but learn more slowly: on tables they are behind after a thousand
-    steps.
+    The last layer starts as `nn.Linear` does, masked afterwards. Started at 0 the network would give the identity but
+    learn more slowly: on tables and on patches of photographs it is behind after many hundred steps. Hidden layers
+    start as `MaskedLinear`, rows scaled up to their fewer inputs, without which patches are learned more slowly.
 
     Args:
         variables: D.
@@ -57,13 +57,13 @@ class Conditioner(MaskedMLP):
     ) -> None:
         super().__init__(variables, 1, outputs, hidden=hidden, context=context, dropout=dropout)
         mask = self.layers[-1].mask.unflatten(0, (variables, outputs)).transpose(0, 1).flatten(0, 1)
-        self.layers[-1] = MaskedLinear(mask.contiguous())  # type: ignore[index]
-        for layer in self.layers:
-            layer.reset_parameters()
-            with torch.no_grad():
-                layer.weight.mul_(layer.mask)
+        last = MaskedLinear(mask.contiguous())
+        last.reset_parameters()
+        with torch.no_grad():
+            last.weight.mul_(last.mask)
+        self.layers[-1] = last  # type: ignore[index]
         if zero:
-            for parameter in (*self.layers[-1].parameters(), *(self.context[-1:].parameters())):
+            for parameter in (*last.parameters(), *(self.context[-1:].parameters())):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
