@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-#: Multiplications from which on oneDNN is quicker than BLAS.
-LEAST = 2**20
+#: Multiplications from which on oneDNN with its gradient, a step of Python each, is quicker than BLAS.
+LEAST = 2**21
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
