@@ -3,8 +3,8 @@
 The model trains on the data set's training split (50 000 points) in one thread, for a budget of CPU seconds that is
 turned into steps by timing the first ones, so that a busy machine changes nothing; the divergence is the mean of
 log p(x) - log q(x) over the test split, with its standard error as spread. The grid of 25 sharp modes has settings of
-its own (more and narrower layers, a smaller box, larger steps, more time). Target: at most 0.02 nats (checkerboard 0.05)
-within three CPU-minutes. All other flows, for a shorter time, are in `flow_models`.
+its own (more and narrower layers, a smaller box, larger steps, more time). Target: at most 0.02 nats (checkerboard
+0.05) within three CPU-minutes. All other flows, for a shorter time, are in `flow_models`.
 """
 
 from __future__ import annotations
