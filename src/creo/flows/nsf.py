@@ -52,7 +52,7 @@ class NSF(Flow):
             bins: of a spline.
             bound: a spline bends inside [-bound, bound], in units of standardised data.
             residual: networks with residual connections and SiLU, or plain ones with ReLU; if not given, the former
-                for ordinal spaces and the latter for continuous ones, where they were measured to be better.
+                for ordinal spaces and the latter for continuous ones.
             split: a coupling keeps every other entry, or one half and then the other.
             unconditional: the entries that a coupling keeps go through splines of their own, whose parameters depend on
                 no other entry.
