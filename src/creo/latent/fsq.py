@@ -5,8 +5,8 @@ With L levels of coordinate i, h = (L - 1) (1 + eps) / 2, and o = 1/2 for even L
     u = h tanh(z + atanh(o / h)) - o,      digit = round(u) + floor(L / 2),      vector = round(u) / floor(L / 2)
 
 which lies in [-1, 1] (for even L in [-1, 1 - 2/L]); rounding passes its gradient on to u. Every combination of
-digits is a code: 8 x 8 x 8 levels are 512 codes of three ordered digits. None is learned, so none can be left
-behind, and there is no penalty.
+digits is a code: 8 x 8 x 8 levels are 512 codes of three ordered digits. None is learned, so there is no penalty and
+nothing to revive; but combinations that no vector comes near, as where coordinates are correlated, stay unused.
 
 Reference: Mentzer, Minnen, Agustsson, Tschannen (2024), https://arxiv.org/abs/2309.15505.
 """
