@@ -67,8 +67,8 @@ class Conditioner(MaskedMLP):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """x (B, D) and context (B, context) to (B, parameters, D), D contiguous."""
-        return super().forward(x, h).view(-1, self.outputs, self.variables)
+        """x (B, D) and context (B, context) to (B, parameters, D)."""
+        return self.flat(x, h).view(len(x), self.outputs, self.variables)
 
 
 class Autoregressive(Layer):
@@ -122,17 +122,17 @@ class Autoregressive(Layer):
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
-        ordered = self.arrange.forward(x.flatten(1))[0]
-        h = self.network(ordered, e).to(x.dtype)
+        ordered = self.arrange.forward(x.flatten(1))[0].T.contiguous()
+        h = self.network(ordered.T, e).to(x.dtype).permute(2, 1, 0)
         y, log_slope = self.elementwise.forward(ordered, h)
-        return self.arrange.inverse(y)[0].reshape_as(x), log_slope.sum(1)
+        return self.arrange.inverse(y.T)[0].view(x.shape), log_slope.sum(0)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """D short steps that together cost about one pass, or rounds."""
         ordered = self.arrange.forward(y.flatten(1))[0]
         with torch.autocast(y.device.type, enabled=False):
             x, log_det = self._substitute(ordered.T.contiguous(), e)
-        return self.arrange.inverse(x.T)[0].reshape_as(y), log_det
+        return self.arrange.inverse(x.T)[0].view(y.shape), log_det
 
     def _substitute(self, y: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
         """x (D, B) of y (D, B), and log |det dx/dy|."""

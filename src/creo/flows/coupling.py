@@ -31,8 +31,10 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import OptionError
+from creo.flows.affine_gradient import AffineStep, bounded, plain
 from creo.flows.layer import Layer
 from creo.flows.parameters import Parameters
+from creo.nn.linear import transformed
 
 
 class Elementwise(Protocol):
@@ -61,18 +63,16 @@ class Affine:
             raise OptionError(f"bound of the log-scale must be positive; received {bound}")
         self.bound = bound
 
-    def _scale_shift(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        raw, t = h.unbind(1)
-        return self.bound * torch.tanh(raw / self.bound), t
-
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Scale, then shift."""
-        s, t = self._scale_shift(h)
-        return torch.addcmul(t, x, s.exp()), s
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
+            return plain(x, h, self.bound)
+        return AffineStep.apply(x, h, self.bound)
 
     def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Shift back, then scale back."""
-        s, t = self._scale_shift(h)
+        raw, t = h.unbind(1)
+        s = bounded(raw, self.bound)
         return (y - t) * (-s).exp(), -s
 
 
@@ -135,43 +135,45 @@ class Coupling(Layer):
         self.unconditional = Parameters(kept, context=context, std=0.0) if unconditional else None
 
     def _conditional_h(self, a: Tensor, e: Tensor | None) -> Tensor:
-        """Of the entries that change, (B, parameters, changed)."""
-        return self.network(a, e).to(a.dtype).unflatten(1, (self.elementwise.parameters, -1))
+        """Of the entries that change, (changed, parameters, B)."""
+        h = self.network(a.T, e).to(a.dtype).T.contiguous()
+        return h.unflatten(0, (self.elementwise.parameters, -1)).transpose(0, 1)
 
     def _unconditional_h(self, e: Tensor | None, batch: int) -> Tensor:
-        """Of the kept entries, (B, parameters, kept)."""
+        """Of the kept entries, (kept, parameters, B)."""
         assert self.unconditional is not None
-        return self.unconditional(e)[0].unflatten(1, (self.elementwise.parameters, -1)).expand(batch, -1, -1)
+        h = self.unconditional(e)[0].T
+        return h.unflatten(0, (self.elementwise.parameters, -1)).transpose(0, 1).expand(-1, -1, batch)
 
-    def _parted(self, x: Tensor) -> Tensor:
-        """Kept entries first, (B, D)."""
-        return x.flatten(1).index_select(1, self.parted)
+    def _parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Kept entries (kept, B), and the others."""
+        a, b = x.flatten(1).T.index_select(0, self.parted).split([len(self.keep), len(self.change)])
+        return a, b
 
-    def _joined(self, parted: Tensor, like: Tensor) -> Tensor:
+    def _joined(self, a: Tensor, b: Tensor, like: Tensor) -> Tensor:
         """The entries where they were, in the event's shape."""
-        return parted.index_select(1, self.order).reshape_as(like)
+        return torch.cat([a, b]).index_select(0, self.order).T.view(like.shape)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the entries that the mask does not keep."""
-        parted = self._parted(x)
-        a, b = parted.split([len(self.keep), len(self.change)], 1)
+        a, b = self._parted(x)
         h = self._conditional_h(a, e)
         if self.unconditional is None:
             b, log_slope = self.elementwise.forward(b, h)
-            return self._joined(torch.cat([a, b], 1), x), log_slope.sum(1)
-        h = torch.cat([self._unconditional_h(e, len(x)), h], 2)
-        y, log_slope = self.elementwise.forward(parted, h)
-        return self._joined(y, x), log_slope.sum(1)
+            return self._joined(a, b, x), log_slope.sum(0)
+        h = torch.cat([self._unconditional_h(e, len(x)), h])
+        y, log_slope = self.elementwise.forward(torch.cat([a, b]), h)
+        return self._joined(y[: len(a)], y[len(a) :], x), log_slope.sum(0)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change them back."""
-        a, b = self._parted(y).split([len(self.keep), len(self.change)], 1)
+        a, b = self._parted(y)
         log_det = y.new_zeros(len(y))
         if self.unconditional is not None:
             a, log_slope = self.elementwise.inverse(a, self._unconditional_h(e, len(y)))
-            log_det = log_slope.sum(1)
+            log_det = log_slope.sum(0)
         b, log_slope = self.elementwise.inverse(b, self._conditional_h(a, e))
-        return self._joined(torch.cat([a, b], 1), y), log_det + log_slope.sum(1)
+        return self._joined(a, b, y), log_det + log_slope.sum(0)
 
 
 def alternating_mask(shape: tuple[int, ...], index: int) -> Tensor:

@@ -144,11 +144,13 @@ class Flow(GenerativeModel):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise: (z, log |det dz/dx|); of an ordinal space, the dequantised data, floating (B, *shape)."""
-        return self.flow.forward(x, self._embed(c))
+        z, log_det = self.flow.forward(x, self._embed(c))
+        return z.contiguous(), log_det
 
     def inverse(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise to (dequantised) data: (x, log |det dx/dz|)."""
-        return self.flow.inverse(z, self._embed(c))
+        x, log_det = self.flow.inverse(z, self._embed(c))
+        return x.contiguous(), log_det
 
     def log_prob(self, x: Tensor, c: Tensor | None = None, *, samples: int = 8) -> Tensor:
         """Log-density in nats, (B,); of an ordinal space, a lower bound.
@@ -206,5 +208,5 @@ class Flow(GenerativeModel):
         c = self.expand_condition(n, c)
         shape = self.flow.output_shape(self.space.shape)
         z = temperature * torch.randn(n, *shape, dtype=self.dtype, device=self.device)
-        y = self.flow.generate(z, self._embed(c))
+        y = self.flow.generate(z, self._embed(c)).contiguous()
         return y if self.dequantise is None else self.dequantise.inverse(y)[0]

@@ -1,13 +1,21 @@
-r"""A masked linear map with an optional rectifier, whose products are oneDNN's where those are quicker than BLAS.
+r"""Perceptrons with rectifiers as one differentiable step, whose large products are oneDNN's where those are quicker.
 
-    y = x (W * M)^T + b,        or its positive part
-    dL/dx = g (W * M),    dL/dW = (g^T x) * M,    dL/db = sum g        with g = dL/dy (0 where the rectifier cut off)
+    u_0 = x,    u_l = f(u_{l-1} (W_l * M_l)^T + b_l),    f the positive part (of the last layer optional)
+
+    g_L = dL/du_L (0 where a rectifier cut off),    dL/du_{l-1} = g_l (W_l * M_l),
+    dL/dW_l = (g_l^T u_{l-1}) * M_l,                dL/db_l = sum g_l
+
+One step for all layers saves what autograd spends on each operation, as much as the products of small networks.
+
+Layout: samples are rows, x (B, inputs). They may lie in memory by rows or by columns (`x.T` contiguous), and so does
+the answer then. By columns no product of the backward pass has to rearrange a batch, and what is done per answer
+afterwards (a spline's parameters) runs over contiguous memory.
 
 Which instructions a BLAS library takes may depend on who made the processor, and MKL, torch's, leaves AVX-512 unused
 on some: there oneDNN's products of float32 take half the time. They have a cost of their own per call, so `LEAST`
-multiplications are worth it; smaller products, other devices and types, autocast and functional transforms take
-torch's own operations, with the same results up to rounding. Compiled code calls the product as an operator of its own,
-`creo::product`, since the compiler takes oneDNN's for constant weights only.
+multiplications are worth it, and twice as many in a network the one step. Other devices, autocast and functional
+transforms take torch's own operations, with the same results up to rounding. Compiled code calls the product as an
+operator of its own, `creo::product`, since the compiler takes oneDNN's for constant weights only.
 
 A gradient of the gradient (`create_graph=True`) is left to autograd, through torch's own operations.
 
@@ -16,7 +24,7 @@ Source: oneDNN, https://uxlfoundation.github.io/oneDNN/ (inner product).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,20 +32,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-#: Multiplications from which on oneDNN with its gradient, a step of Python each, is quicker than BLAS.
-LEAST = 2**21
+#: Multiplications from which on a product is quicker by oneDNN than by BLAS.
+LEAST = 2**20
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
-
-def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, rectify: bool) -> Tensor:
-    y = F.linear(x, weight if mask is None else weight * mask, bias)
-    return F.relu(y) if rectify else y
+#: Weight W (outputs, inputs), bias b (outputs,) or None, mask M like W or None.
+Weights = tuple[Tensor, Tensor | None, Tensor | None]
 
 
-def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, *, rectify: bool = False) -> Tensor:
-    """a b^T + bias of a (n, k) and b (m, k), or its positive part."""
-    way = torch.ops.creo.product if torch.compiler.is_compiling() else _operator
-    return way(a, b, bias, rectify)
+def _by_columns(x: Tensor) -> bool:
+    return x.ndim == 2 and x.stride() == (1, len(x))
+
+
+def _plain(x: Tensor, layers: Sequence[Weights], rectify: bool) -> Tensor:
+    columns = _by_columns(x)
+    for i, (weight, bias, mask) in enumerate(layers):
+        weight = weight if mask is None else weight * mask
+        if not columns:
+            x = F.linear(x, weight, bias)
+        else:
+            x = (weight @ x.t() if bias is None else torch.addmm(bias[:, None], weight, x.t())).t()
+        x = F.relu(x) if rectify or i + 1 < len(layers) else x
+    return x
 
 
 _OPERATORS = torch.library.Library("creo", "DEF")
@@ -45,7 +61,7 @@ _OPERATORS.define("product(Tensor a, Tensor b, Tensor? bias, bool rectify) -> Te
 
 
 def _operator(a: Tensor, b: Tensor, bias: Tensor | None, rectify: bool) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(a, b, bias, "relu" if rectify else "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.default(a, b, bias, "relu" if rectify else "none", [], "")
 
 
 def _shape_of_product(a: Tensor, b: Tensor, bias: Tensor | None, rectify: bool) -> Tensor:
@@ -56,52 +72,110 @@ _OPERATORS.impl("product", _operator, "CPU")
 torch.library.register_fake("creo::product", _shape_of_product, lib=_OPERATORS)
 
 
-class _Linear(torch.autograd.Function):
-    """The map of the module docstring."""
+def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, *, rectify: bool = False) -> Tensor:
+    """a b^T + bias of a (n, k) and b (m, k), (n, m) by rows, or its positive part."""
+    if AVAILABLE and a.dtype == torch.float32 and a.numel() * len(b) >= LEAST:
+        return (torch.ops.creo.product if torch.compiler.is_compiling() else _operator)(a, b, bias, rectify)
+    y = torch.mm(a, b.t()) if bias is None else torch.addmm(bias, a, b.t())
+    return y.relu_() if rectify else y
+
+
+def _map(u: Tensor, weight: Tensor, bias: Tensor | None, *, rectify: bool, columns: bool) -> Tensor:
+    """One layer, its answer in memory as u."""
+    if not columns:
+        return _product(u, weight, bias, rectify=rectify)
+    y = _product(weight, u)
+    y = y if bias is None else y.add_(bias[:, None])
+    return (y.relu_() if rectify else y).t()
+
+
+class _Perceptron(torch.autograd.Function):
+    """The map of the module docstring; tensors: all W, then all b, all M."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, rectify: bool
-    ) -> Tensor:
-        masked = weight if mask is None else weight * mask
-        y = _product(x, masked, bias, rectify=rectify)
-        ctx.save_for_backward(x, weight, mask, masked, y if rectify else None)
-        return y
+    def forward(ctx: Any, x: Tensor, rectify: bool, *tensors: Any) -> Tensor:
+        depth = len(tensors) // 3
+        weights, biases, masks = tensors[:depth], tensors[depth : 2 * depth], tensors[2 * depth :]
+        masked = [w if m is None else w * m for w, m in zip(weights, masks, strict=True)]
+        columns = _by_columns(x)
+        units = [x]
+        for i, (weight, bias) in enumerate(zip(masked, biases, strict=True)):
+            units.append(_map(units[-1], weight, bias, rectify=rectify or i + 1 < depth, columns=columns))
+        ctx.save_for_backward(*tensors, *masked, *units)
+        ctx.depth, ctx.rectify, ctx.columns = depth, rectify, columns
+        return units[-1]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mask, masked, y = ctx.saved_tensors
-        product: Callable[[Tensor, Tensor], Tensor] = _product
+        n, saved = ctx.depth, ctx.saved_tensors
+        masks, masked, units = saved[2 * n : 3 * n], saved[3 * n : 4 * n], saved[4 * n :]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            product, masked = F.linear, weight if mask is None else weight * mask
-        if y is not None:
-            g = torch.ops.aten.threshold_backward(g, y, 0)
-        gx = product(g, masked.t()) if ctx.needs_input_grad[0] else None
-        gw = product(g.t(), x.t())
-        gb = g.sum(0) if ctx.needs_input_grad[2] else None
-        return gx, gw if mask is None else gw.mul_(mask), gb, None, None
+            return _differentiable(ctx, g)
+        weights: list[Tensor | None] = [None] * n
+        biases: list[Tensor | None] = [None] * n
+        for i in reversed(range(n)):
+            if ctx.rectify or i + 1 < n:
+                g = torch.ops.aten.threshold_backward(g, units[i + 1], 0)
+            weight, mask = _product(g.t(), units[i].t()), masks[i]
+            weights[i] = weight if mask is None else weight.mul_(mask)
+            biases[i] = g.sum(0) if ctx.needs_input_grad[2 + n + i] else None
+            if i or ctx.needs_input_grad[0]:
+                w = masked[i].t()
+                g = _map(g, w, None, rectify=False, columns=ctx.columns)
+        return g if ctx.needs_input_grad[0] else None, None, *weights, *biases, *[None] * n
 
 
-def _suits(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN computes this product, and sooner."""
+def _differentiable(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    """The same gradients by operations that have gradients themselves."""
+    n, saved = ctx.depth, ctx.saved_tensors
+    inputs = (saved[4 * n], None, *saved[: 3 * n])
+    y = _plain(inputs[0], [(saved[i], saved[n + i], saved[2 * n + i]) for i in range(n)], ctx.rectify)
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
+    found = torch.autograd.grad(y, [inputs[i] for i in wanted], g, create_graph=True)
+    gradients: list[Tensor | None] = [None] * len(inputs)
+    for i, gradient in zip(wanted, found, strict=True):
+        gradients[i] = gradient
+    return tuple(gradients)
+
+
+def _suits(x: Tensor, layers: Sequence[Weights]) -> bool:
+    """Whether the one step computes this, and sooner."""
+    multiplications = len(x) * sum(weight.numel() for weight, *_ in layers)
     if not (
-        AVAILABLE
-        and x.ndim == 2
-        and len(x) * weight.numel() >= LEAST
-        and x.dtype == weight.dtype == torch.float32
+        x.ndim == 2
         and x.device.type == "cpu"
+        and x.dtype == layers[0][0].dtype
+        and multiplications >= 2 * LEAST
         and not torch.is_autocast_enabled("cpu")
     ):
         return False
+    return not transformed()
+
+
+def transformed() -> bool:
+    """Whether functional transforms or forward derivatives are at work, for which these steps have no rule."""
     if torch.compiler.is_compiling():
-        return True
-    return forward_ad._current_level < 0 and not torch._C._are_functorch_transforms_active()
+        return False
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def perceptron(x: Tensor, layers: Sequence[Weights], *, rectify: bool = False) -> Tensor:
+    """u_L (B, outputs), in memory as x: by rows or by columns.
+
+    Args:
+        x: (B, inputs).
+        layers: weight (outputs, inputs), bias (outputs,) or None, and mask, of the weight's shape and type, or None.
+        rectify: take the positive part of the last layer too.
+    """
+    if not _suits(x, layers):
+        return _plain(x, layers, rectify)
+    return _Perceptron.apply(x, rectify, *(tensor for group in zip(*layers, strict=True) for tensor in group))
 
 
 def linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, mask: Tensor | None = None, rectify: bool = False
 ) -> Tensor:
-    """y (B, outputs) of x (B, inputs).
+    """One layer of `perceptron`: y (B, outputs) of x (B, inputs).
 
     Args:
         x: as said.
@@ -110,8 +184,7 @@ def linear(
         mask: M, of the shape and type of W; all ones if not given.
         rectify: take the positive part.
     """
-    way = _Linear.apply if _suits(x, weight) else _plain
-    return way(x, weight, bias, mask, rectify)
+    return perceptron(x, [(weight, bias, mask)], rectify=rectify)
 
 
 class Linear(nn.Linear):

@@ -27,11 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from creo.nn.linear import linear
+from creo.nn.linear import linear, perceptron
 
 
 class MaskedLinear(nn.Linear):
-    """y = (W * mask) x + b, or its positive part.
+    """y = (W * mask) x + b.
 
     Args:
         mask: (out, in) booleans, True where a weight may act. Initial weights are uniform with variance
@@ -48,8 +48,8 @@ class MaskedLinear(nn.Linear):
             fan_in = mask.sum(1, keepdim=True).clamp(min=1)
             self.weight.mul_((self.in_features / fan_in).sqrt()).mul_(mask)
 
-    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
-        return linear(x, self.weight, self.bias, mask=self.mask, rectify=rectify)
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias, mask=self.mask)
 
 
 def spread_degrees(units: int, low: int, high: int) -> Tensor:
@@ -122,17 +122,18 @@ class MaskedMLP(nn.Module):
         Returns:
             (B, D, outputs).
         """
-        last, coded = len(self.layers) - 1, x
-        for i, layer in enumerate(self.layers):
-            at_once = i < last and h is None
-            x = layer(x, rectify=at_once)
-            if h is not None:
-                x = x + self.context[i](h)
-            if i < last:
-                x = F.dropout(x if at_once else F.relu(x), self.dropout, self.training)
-        if self.direct is not None:
-            x = x + self.direct(coded)
-        return x.unflatten(-1, (self.variables, self.outputs))
+        return self.flat(x, h).unflatten(-1, (self.variables, self.outputs))
+
+    def flat(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """What `forward` gives, as the last layer's rows lie, (B, D * outputs)."""
+        if h is None and not (self.training and self.dropout):
+            y = perceptron(x, [(layer.weight, layer.bias, layer.mask) for layer in self.layers])
+        else:
+            y, last = x, len(self.layers) - 1
+            for i, layer in enumerate(self.layers):
+                y = layer(y) if h is None else layer(y) + self.context[i](h)
+                y = F.dropout(F.relu(y), self.dropout, self.training) if i < last else y
+        return y if self.direct is None else y + self.direct(x)
 
     def begin(self, batch: int, h: Tensor | None = None) -> Cache:
         """The cache before any variable is known.

@@ -23,6 +23,7 @@ from creo.errors import OptionError, RunError, suggestion
 from creo.model import GenerativeModel, TrainingDefaults
 from creo.training.folder import RunFolder, check_free
 from creo.training.loading import rebuild, reload_data
+from creo.training.memory import keep_freed_memory
 from creo.training.progress import progress as make_progress
 from creo.training.second_stage import training_data
 from creo.training.settings import DEFAULT_STEPS, Settings
@@ -198,7 +199,8 @@ def _resolve(settings: Settings, model: GenerativeModel) -> tuple[Settings, Trai
 
 @contextmanager
 def _environment(settings: Settings, team: Team) -> Iterator[None]:
-    """Threads and random generators of the run; the caller's are put back afterwards."""
+    """Threads and random generators of the run; the caller's are put back afterwards. Freed memory stays kept."""
+    keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads or threads)
     try:
