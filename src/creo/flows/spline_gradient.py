@@ -11,7 +11,8 @@ softmax p of the raw sizes r: size_k = p_k and start_k = sum_{j<k} p_j (up to a 
     dL/dr_j = p_j (g_start [j < k] + g_size [j = k] - c),      c = g_size p_k + g_start start_k.
 
 All bins are touched by the softmax, by one running sum that finds the bin, and by this last line; everything else
-is done for the chosen bin alone, x and y (B, n), its two shares, borders or slopes (B, 2, n).
+is done for the chosen bin alone. Parameters come first, so that each is one block of memory: x and y (B, n), the
+chosen bin's two shares, borders or slopes (2, B, n), all bins' shares (2, K, B, n).
 
 A gradient of the gradient (`create_graph=True`) is left to autograd, through the plain formulas.
 """
@@ -34,32 +35,47 @@ SLOPE_ONE = math.log(math.expm1(1 - MIN_SLOPE))
 Plain = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def locate(at: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """The bin k of positions `at` in [0, 1] of the box, (B, 1, n), and the sums of the shares before it, (B, 2, n).
+def chosen(at: Tensor, p: Tensor, knots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What belongs to the bin k of positions `at` in [0, 1] of the box, (B, n).
 
-    The comparisons are made in floats, and k is one: booleans would be converted at every step.
+    The bins are passed one after the other, up to k, in floats (`past` is 1 or 0), without an index.
+
+    Args:
+        at: as said.
+        p: shares of all bins' widths and heights, (2, K, B, n).
+        knots: raw slopes at all knots, (K + 1, B, n).
+
+    Returns:
+        k (B, n), floating; its shares, the sums of the shares before it, and the raw slopes left and right of it, each
+        (2, B, n).
     """
-    bins = p.shape[2]
-    left, total = at / (1 - MIN_BIN * bins), torch.zeros_like(at)
-    k, below = torch.zeros_like(at), torch.zeros_like(p[:, :, 0])
-    for share in p.unbind(2)[:-1]:
-        total.add_(share[:, :1])
-        past = left.sub_(MIN_BIN / (1 - MIN_BIN * bins)).sub(total).sign_().relu_()
+    slack = 1 - MIN_BIN * p.shape[1]
+    left, end, past = at / slack, torch.zeros_like(at), torch.empty_like(at)
+    widths, pairs, shares = p[0, :-1] + MIN_BIN / slack, knots.unfold(0, 2, 1).movedim(3, 1), p.unbind(1)
+    k, below = torch.zeros_like(at), torch.zeros_like(shares[0])
+    share, raw, compiled = shares[0].clone(), pairs[0].clone(), torch.compiler.is_compiling()
+    for width, passed, entered, pair in zip(
+        widths.unbind(0), shares, shares[1:], pairs[1:].unbind(0), strict=False
+    ):
+        torch.ge(left, end.add_(width), out=past)
         k.add_(past)
-        below.addcmul_(share, past)
-    return k, below
+        below.addcmul_(passed, past)
+        if not compiled:
+            share.lerp_(entered, past)
+            raw.lerp_(pair, past)
+    if compiled:  # one pass with an index is what compilers do best
+        index = k.long()
+        share = p.gather(1, index.expand(2, 1, -1, -1)).squeeze(1)
+        raw = knots.gather(0, torch.stack([index, index + 1]))
+    return k, share, below, raw
 
 
-def rows_of_slopes(k: Tensor, bins: int, circular: bool) -> tuple[Tensor, Tensor]:
-    """Rows of the raw slopes left and right of bins k (B, 1, n); at a border whose slope is given, any row."""
+def all_knots(given: Tensor, circular: bool) -> Tensor:
+    """Raw slopes at all knots from the given ones, (rows, B, n); 0 is slope 1, of the borders of linear tails."""
     if circular:
-        return k, (k + 1).remainder_(bins)
-    return (k - 1).clamp_(min=0), k.clamp(max=bins - 2)
-
-
-def inner_knots(k: Tensor, bins: int) -> Tensor:
-    """1 for knots inside the box and 0 for its borders, left and right of bins k (B, 1, n), (B, 2, n)."""
-    return torch.cat([k.clamp(max=1), (bins - 1 - k).clamp_(max=1)], 1)
+        return torch.cat([given, given[:1]])
+    border = torch.zeros_like(given[:1])
+    return torch.cat([border, given, border])
 
 
 class Spline(torch.autograd.Function):
@@ -79,18 +95,14 @@ class Spline(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """The spline at the chosen bins."""
         side, slack = 2 * bound, 1 - MIN_BIN * bins
-        inside = x.clamp(-bound, bound)
-        p = torch.softmax(h[:, : 2 * bins].unflatten(1, (2, bins)), 2)
-        kf, below = locate((inside + bound).div_(side).unsqueeze(1), p)
-        k = kf.long()
-        share = p.gather(2, k.unsqueeze(1).expand(-1, 2, -1, -1)).squeeze(2)
-        given = h[:, 2 * bins :]
-        raw = torch.cat([given.gather(1, rows) for rows in rows_of_slopes(k, bins, circular)], 1)
-        raw = raw if circular else raw.mul_(inner_knots(kf, bins))
-        slopes = F.softplus(raw + SLOPE_ONE).add_(MIN_SLOPE)
-        width, height = share.mul(slack * side).add_(MIN_BIN * side).unbind(1)
-        x0, y0 = below.mul(slack * side).add_(kf.mul(MIN_BIN * side).sub_(bound)).unbind(1)
-        d0, d1 = slopes.unbind(1)
+        inside, raw = x.clamp(-bound, bound), h.movedim(1, 0)
+        p = torch.softmax(raw[: 2 * bins].unflatten(0, (2, bins)), 1)
+        knots = all_knots(raw[2 * bins :], circular)
+        k, share, below, pair = chosen((inside + bound).div_(side), p, knots)
+        slopes = F.softplus(pair + SLOPE_ONE).add_(MIN_SLOPE)
+        width, height = share.mul(slack * side).add_(MIN_BIN * side).unbind(0)
+        x0, y0 = below.mul(slack * side).add_(k.mul(MIN_BIN * side).sub_(bound)).unbind(0)
+        d0, d1 = slopes.unbind(0)
         t, s = (inside - x0).div_(width).clamp_(0, 1), height / width
         u = 1 - t
         tt = t * u
@@ -100,7 +112,7 @@ class Spline(torch.autograd.Function):
         free = (x == inside).to(x.dtype)
         y = torch.addcmul(y0, height, v).add_(x - inside)
         log_slope = (s / q).square_().mul_(n).log_().mul_(free)
-        return y, log_slope, p, kf, share, below, slopes, width, t, s, q, v, n, free
+        return y, log_slope, p, k, share, below, slopes, width, t, s, q, v, n, free
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -120,7 +132,7 @@ class Spline(torch.autograd.Function):
             grads = torch.autograd.grad(ctx.plain(x, h), (x, h), (gy, gl), create_graph=True)
             return *grads, None, None, None, None
         gx, gsize, gstart, gslopes = _chosen_bins(gy, gl, ctx.bins, ctx.bound, *kept[2:])
-        gh = _raw_sizes_and_slopes(gsize, gstart, gslopes, ctx.circular, *kept[:5])
+        gh = _raw_sizes_and_slopes(gsize, gstart, gslopes, ctx.circular, *kept[:5]).movedim(0, 1)
         return gx, gh, None, None, None, None
 
 
@@ -129,9 +141,9 @@ def _chosen_bins(
     share: Tensor, below: Tensor, slopes: Tensor, width: Tensor, t: Tensor, s: Tensor, q: Tensor, v: Tensor, n: Tensor,
     free: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of x (B, n), and of the chosen bins' shares, the shares before them and their slopes, (B, 2, n)."""
+    """Gradients of x (B, n), and of the chosen bins' shares, the shares before them and their slopes, (2, B, n)."""
     inner, gl = gy * free, gl * free
-    d0, d1 = slopes.unbind(1)
+    d0, d1 = slopes.unbind(0)
     u = 1 - t
     tt, turn, square = t * u, 1 - 2 * t, t * t
     gn = gl / n
@@ -141,28 +153,31 @@ def _chosen_bins(
     gt.addcmul_(gn, (d1 * t).addcmul_(s, turn).sub_(d0 * u), value=2)
     gs = torch.add(gq, gl / s, alpha=2).addcmul_(gv, square).addcmul_(gn - gq, tt, value=2)
     both = gq * tt
-    gslopes = torch.stack([torch.addcmul(both, gv, tt).addcmul_(gn, u * u), both.addcmul_(gn, square)], 1)
+    gslopes = torch.stack([torch.addcmul(both, gv, tt).addcmul_(gn, u * u), both.addcmul_(gn, square)])
     gx, gs = gt.div_(width), gs.div_(width)
     scale = 2 * bound * (1 - MIN_BIN * bins)
-    gsize = torch.stack([(gx * t).addcmul_(gs, s).neg_(), torch.addcmul(gs, inner, v)], 1).mul_(scale)
-    gstart = torch.stack([-gx, inner], 1).mul_(scale)
+    gsize = torch.stack([(gx * t).addcmul_(gs, s).neg_(), torch.addcmul(gs, inner, v)]).mul_(scale)
+    gstart = torch.stack([-gx, inner]).mul_(scale)
     return gx.add_(gy).sub_(inner), gsize, gstart, gslopes
 
 
 def _raw_sizes_and_slopes(
     gsize: Tensor, gstart: Tensor, gslopes: Tensor, circular: bool,
-    p: Tensor, kf: Tensor, share: Tensor, below: Tensor, slopes: Tensor,
+    p: Tensor, k: Tensor, share: Tensor, below: Tensor, slopes: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Gradient of the raw parameters (B, rows, n), by the last formula of the module docstring."""
-    bins, k = p.shape[2], kf.long()
+    """Gradient of the raw parameters (rows, B, n), by the last formula of the module docstring."""
+    j = torch.arange(p.shape[1], dtype=k.dtype, device=k.device)[:, None, None]
+    before, here = torch.empty_like(p[0]), torch.empty_like(p[0])
+    torch.lt(j, k, out=before)
+    torch.eq(j, k, out=here)
     gsize = gsize.mul_(share)
-    c = torch.addcmul(gsize, gstart, below)
-    before = (kf - torch.arange(bins, dtype=kf.dtype, device=kf.device)[:, None]).clamp_(0, 1)
-    sizes = (before.unsqueeze(1) * gstart.unsqueeze(2)).sub_(c.unsqueeze(2)).mul_(p)
-    sizes.scatter_add_(2, k.unsqueeze(1).expand(-1, 2, -1, -1), gsize.unsqueeze(2))
-    gslopes = gslopes.mul_(1 - (MIN_SLOPE - slopes).exp_())  # 1 - exp(-softplus) = sigmoid
-    gslopes = gslopes if circular else gslopes.mul_(inner_knots(kf, bins))
-    raw_slopes = p.new_zeros(len(p), bins if circular else bins - 1, p.shape[3])
-    for rows, gradient in zip(rows_of_slopes(k, bins, circular), gslopes.split(1, 1), strict=True):
-        raw_slopes.scatter_add_(1, rows, gradient)
-    return torch.cat([sizes.flatten(1, 2), raw_slopes], 1)
+    c = torch.addcmul(gsize, gstart, below).neg_()
+    sizes = (
+        torch.addcmul(c.unsqueeze(1), before, gstart.unsqueeze(1)).mul_(p).addcmul_(here, gsize.unsqueeze(1))
+    )
+    left, right = gslopes.mul_(1 - (MIN_SLOPE - slopes).exp_())  # 1 - exp(-softplus) = sigmoid
+    if circular:
+        raw_slopes = (here * left).addcmul_(here.roll(1, 0), right)
+    else:  # knot j + 1 is left of bin j + 1 and right of bin j
+        raw_slopes = (here[1:] * left).addcmul_(here[:-1], right)
+    return torch.cat([sizes.flatten(0, 1), raw_slopes])
