@@ -125,16 +125,43 @@ def tables() -> str:
 
 
 def rows_as_table(rows: Sequence[Row]) -> str:
-    """A Markdown table, and under it how it was measured."""
+    """A Markdown table, and under it how it was measured; rows with a `cell` (line, column) go into grids."""
+    notes = dict.fromkeys(r["note"] for r in rows if r.get("note"))
+    kinds = [[r for r in rows if "cell" not in r], [r for r in rows if "cell" in r]]
+    texts = [draw(some) for draw, some in zip((_lines, _grid), kinds, strict=True) if some]
+    return "\n\n".join([*texts, *notes, *dict.fromkeys(map(_how, rows))]) + "\n"
+
+
+def _lines(rows: Sequence[Row]) -> str:
+    """A line per row."""
     with_peer, with_target = (any(r[k] is not None for r in rows) for k in ("peer", "target"))
     head = ["measured", "value", *["target"] * with_target, *["beside it"] * with_peer]
     lines = [head, [":--", *["--:"] * (len(head) - 1)]]
     for r in rows:
         target, peer = [_target(r)] * with_target, [_peer(r)] * with_peer
         lines.append([r["name"], _value(r), *target, *peer])
-    notes = dict.fromkeys(r["note"] for r in rows if r.get("note"))
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([text, *notes, *dict.fromkeys(map(_how, rows))]) + "\n"
+    return _markdown(lines)
+
+
+def _grid(rows: Sequence[Row]) -> str:
+    """The values by their lines and columns, the best of each column in bold."""
+    columns = list(dict.fromkeys(r["cell"][1] for r in rows))
+    best = {c: _best([r for r in rows if r["cell"][1] == c]) for c in columns}
+    lines = [[rows[0]["unit"], *columns], [":--", *["--:"] * len(columns)]]
+    for line in dict.fromkeys(r["cell"][0] for r in rows):
+        values = {r["cell"][1]: r["value"] for r in rows if r["cell"][0] == line}
+        shown = {c: f"**{number(v)}**" if v == best[c] else number(v) for c, v in values.items()}
+        lines.append([line, *(shown.get(c, "") for c in columns)])
+    return _markdown(lines)
+
+
+def _best(rows: Sequence[Row]) -> float:
+    """The best value; all have the same direction."""
+    return (min if rows[0]["better"] == "lower" else max)(r["value"] for r in rows)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def number(value: float) -> str:

@@ -167,3 +167,23 @@ def test_a_quick_run_writes_nothing(
     assert runner.read("speed") == rows
     monkeypatch.setattr(runner, "measure", lambda name, quick: [rows[0] | {"met": False}])
     assert program.run(["speed"], quick=True) == 1
+
+
+def test_rows_with_cells_make_a_grid(runner: ModuleType, rows: list[dict[str, Any]]) -> None:
+    plain = rows[0] | {
+        "target": None,
+        "met": None,
+        "peer": None,
+        "peer_value": None,
+        "better": "lower",
+        "unit": "nats",
+    }
+    values = {("maf", "moons"): 0.25, ("nsf", "moons"): 0.125, ("nsf", "rings"): 2.0}
+    table = runner.rows_as_table([plain | {"cell": list(c), "value": v} for c, v in values.items()])
+    lines = [
+        "| nats | moons | rings |",
+        "| :-- | --: | --: |",
+        "| maf | 0.25 |  |",
+        "| nsf | **0.125** | **2** |",
+    ]
+    assert table.splitlines()[:4] == lines
