@@ -32,7 +32,7 @@ def leaves(x, layers):
     return [x, *(t for layer in layers for t in layer[:2] if t is not None)]
 
 
-def plain(x, layers, rectify):
+def formulas(x, layers, rectify):
     """The formulas, operation by operation."""
     for i, (weight, bias, mask) in enumerate(layers):
         x = x @ (weight if mask is None else weight * mask).T
@@ -47,7 +47,7 @@ def plain(x, layers, rectify):
 def test_values_and_gradients_are_those_of_float64(masked, bias, columns, rectify):
     assert min(a * b for a, b in itertools.pairwise(SIZES)) * ROWS >= LEAST
     found = []
-    for way, dtype in ((perceptron, torch.float32), (plain, torch.float64)):
+    for way, dtype in ((perceptron, torch.float32), (formulas, torch.float64)):
         x, layers = inputs(dtype, masked=masked, columns=columns, bias=bias)
         y = way(x, layers, rectify=rectify)
         first = torch.autograd.grad(y.square().sum(), leaves(x, layers), create_graph=True)

@@ -24,6 +24,8 @@ from creo.flows.jacobi import InversionName, Rounds, block_size, check_inversion
 from creo.flows.layer import Layer
 from creo.flows.permutation import Permutation
 from creo.flows.substitution import Functional, InPlace, schedule, wants_gradient
+from creo.flows.written import autoregressive
+from creo.nn.linear import suits
 from creo.nn.masked import MaskedLinear, MaskedMLP
 
 
@@ -123,9 +125,24 @@ class Autoregressive(Layer):
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
         ordered = self.arrange.forward(x.flatten(1))[0].T.contiguous()
-        h = self.network(ordered.T, e).to(x.dtype).permute(2, 1, 0)
-        y, log_slope = self.elementwise.forward(ordered, h)
-        return self.arrange.inverse(y.T)[0].view(x.shape), log_slope.sum(0)
+        if self._is_one_step(ordered, e):
+            y, log_det = autoregressive(self.elementwise.written, ordered, self.network.weights())  # type: ignore[arg-type]
+        else:
+            h = self.network(ordered.T, e).to(x.dtype).permute(2, 1, 0)
+            y, log_slope = self.elementwise.forward(ordered, h)
+            log_det = log_slope.sum(0)
+        return self.arrange.inverse(y.T)[0].view(x.shape), log_det
+
+    def _is_one_step(self, ordered: Tensor, e: Tensor | None) -> bool:
+        """Whether network and map can be one step of autograd."""
+        return (
+            self.elementwise.written is not None
+            and e is None
+            and not (self.training and self.network.dropout)
+            and torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and suits(ordered.T, self.network.weights())
+        )
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """D short steps that together cost about one pass, or rounds."""

@@ -10,8 +10,7 @@ both directions cost one evaluation of it. A mask says which entries of an event
 | `Affine`        | x exp(s) + t         | s           | s, t       |
 | `Additive`      | x + t                | 0           | t          |
 
-with s = bound * tanh(raw / bound): near 0 it is the raw output, and no stack of layers can overflow by one unlucky
-network output. Networks start at 0, so a fresh coupling is the identity.
+with a bounded s (`creo.flows.affine`). Networks start at 0, so a fresh coupling is the identity.
 
 The kept entries may be mapped too, each by parameters of its own that depend on no other entry (`unconditional`):
 y_a = g(x_a; h_a). In this direction both parts are one evaluation of g; the inverse takes two, a before b.
@@ -31,16 +30,20 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import OptionError
-from creo.flows.affine_gradient import AffineStep, bounded, plain
+from creo.flows.affine import Affine
 from creo.flows.layer import Layer
 from creo.flows.parameters import Parameters
-from creo.nn.linear import transformed
+from creo.flows.written import Written
 
 
 class Elementwise(Protocol):
     """A family of monotone maps of the real line with `parameters` real parameters each."""
 
     parameters: int
+
+    @property
+    def written(self) -> Written | None:
+        """The same map with its gradient written out, if it has that."""
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, n), h (B, parameters, n): y and log dy/dx, both (B, n)."""
@@ -49,37 +52,11 @@ class Elementwise(Protocol):
         """x and log dx/dy."""
 
 
-class Affine:
-    """y = x exp(s) + t with |s| < bound.
-
-    Args:
-        bound: limit of the log-scale.
-    """
-
-    parameters = 2
-
-    def __init__(self, bound: float = 1.0) -> None:
-        if not bound > 0:
-            raise OptionError(f"bound of the log-scale must be positive; received {bound}")
-        self.bound = bound
-
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale, then shift."""
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
-            return plain(x, h, self.bound)
-        return AffineStep.apply(x, h, self.bound)
-
-    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Shift back, then scale back."""
-        raw, t = h.unbind(1)
-        s = bounded(raw, self.bound)
-        return (y - t) * (-s).exp(), -s
-
-
 class Additive:
     """y = x + t; keeps volume."""
 
     parameters = 1
+    written = None
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Shift."""

@@ -37,6 +37,8 @@ class Sigmoidal:
         units: M.
     """
 
+    written = None
+
     def __init__(self, units: int = 8) -> None:
         if units < 1:
             raise OptionError(f"a monotone unit has at least 1 sigmoid; received units={units}")

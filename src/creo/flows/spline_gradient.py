@@ -13,19 +13,18 @@ softmax p of the raw sizes r: size_k = p_k and start_k = sum_{j<k} p_j (up to a 
 All bins are touched by the softmax, by one running sum that finds the bin, and by this last line; everything else
 is done for the chosen bin alone. Parameters come first, so that each is one block of memory: x and y (B, n), the
 chosen bin's two shares, borders or slopes (2, B, n), all bins' shares (2, K, B, n).
-
-A gradient of the gradient (`create_graph=True`) is left to autograd, through the plain formulas.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from creo.flows.written import Written
 
 MIN_BIN = 1e-3
 MIN_SLOPE = 1e-3
@@ -78,26 +77,30 @@ def all_knots(given: Tensor, circular: bool) -> Tensor:
     return torch.cat([border, given, border])
 
 
-class Spline(torch.autograd.Function):
-    """y and log dy/dx (B, n) of x (B, n) and raw parameters h (B, rows, n), and what `backward` needs.
+class WrittenSpline(Written):
+    """The spline as a map with a written gradient.
 
     Args:
-        x, h: as said.
         bins: K, at least 2.
         bound: half the side of the box.
         circular: the slopes are periodic and x lies in the box; otherwise the tails are linear.
         plain: the same function of (x, h) in differentiable operations.
     """
 
-    @staticmethod
-    def forward(
-        x: Tensor, h: Tensor, bins: int, bound: float, circular: bool, plain: Plain
-    ) -> tuple[Tensor, ...]:
-        """The spline at the chosen bins."""
+    def __init__(self, bins: int, bound: float, circular: bool, plain: Plain) -> None:
+        self.bins, self.bound, self.circular, self._plain = bins, bound, circular, plain
+
+    def plain(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Written.plain`."""
+        return self._plain(x, h)
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """See `Written.step`."""
+        bins, bound = self.bins, self.bound
         side, slack = 2 * bound, 1 - MIN_BIN * bins
         inside, raw = x.clamp(-bound, bound), h.movedim(1, 0)
         p = torch.softmax(raw[: 2 * bins].unflatten(0, (2, bins)), 1)
-        knots = all_knots(raw[2 * bins :], circular)
+        knots = all_knots(raw[2 * bins :], self.circular)
         k, share, below, pair = chosen((inside + bound).div_(side), p, knots)
         slopes = F.softplus(pair + SLOPE_ONE).add_(MIN_SLOPE)
         width, height = share.mul(slack * side).add_(MIN_BIN * side).unbind(0)
@@ -112,28 +115,12 @@ class Spline(torch.autograd.Function):
         free = (x == inside).to(x.dtype)
         y = torch.addcmul(y0, height, v).add_(x - inside)
         log_slope = (s / q).square_().mul_(n).log_().mul_(free)
-        return y, log_slope, p, k, share, below, slopes, width, t, s, q, v, n, free
+        return y, log_slope, (p, k, share, below, slopes, width, t, s, q, v, n, free)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep the inputs and the chosen bins."""
-        x, h, ctx.bins, ctx.bound, ctx.circular, ctx.plain = inputs
-        ctx.save_for_backward(x, h, *output[2:])
-        ctx.mark_non_differentiable(*output[2:])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, gy: Tensor | None, gl: Tensor | None, *rest: None) -> tuple[Tensor | None, ...]:
-        """Gradients of x and h."""
-        x, h, *kept = ctx.saved_tensors
-        gy = torch.zeros_like(x) if gy is None else gy
-        gl = torch.zeros_like(x) if gl is None else gl
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            grads = torch.autograd.grad(ctx.plain(x, h), (x, h), (gy, gl), create_graph=True)
-            return *grads, None, None, None, None
-        gx, gsize, gstart, gslopes = _chosen_bins(gy, gl, ctx.bins, ctx.bound, *kept[2:])
-        gh = _raw_sizes_and_slopes(gsize, gstart, gslopes, ctx.circular, *kept[:5]).movedim(0, 1)
-        return gx, gh, None, None, None, None
+    def gradient(self, kept: Sequence[Tensor], gy: Tensor, gl: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Written.gradient`."""
+        gx, gsize, gstart, gslopes = _chosen_bins(gy, gl, self.bins, self.bound, *kept[2:])
+        return gx, _raw_sizes_and_slopes(gsize, gstart, gslopes, self.circular, *kept[:5]).movedim(0, 1)
 
 
 def _chosen_bins(

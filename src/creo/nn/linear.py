@@ -24,7 +24,7 @@ Source: oneDNN, https://uxlfoundation.github.io/oneDNN/ (inner product).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,8 @@ def _by_columns(x: Tensor) -> bool:
     return x.ndim == 2 and x.stride() == (1, len(x))
 
 
-def _plain(x: Tensor, layers: Sequence[Weights], rectify: bool) -> Tensor:
+def plain(x: Tensor, layers: Sequence[Weights], *, rectify: bool) -> Tensor:
+    """`perceptron` in torch's own operations."""
     columns = _by_columns(x)
     for i, (weight, bias, mask) in enumerate(layers):
         weight = weight if mask is None else weight * mask
@@ -89,57 +90,106 @@ def _map(u: Tensor, weight: Tensor, bias: Tensor | None, *, rectify: bool, colum
     return (y.relu_() if rectify else y).t()
 
 
+def answers(x: Tensor, tensors: Sequence[Any], *, rectify: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+    """Masked weights W_l * M_l, and u_0 to u_L, without autograd; tensors: all W, then all b, all M."""
+    n, columns, units = len(tensors) // 3, _by_columns(x), [x]
+    masked = [w if m is None else w * m for w, m in zip(tensors[:n], tensors[2 * n :], strict=True)]
+    for i, (weight, bias) in enumerate(zip(masked, tensors[n : 2 * n], strict=True)):
+        units.append(_map(units[-1], weight, bias, rectify=rectify or i + 1 < n, columns=columns))
+    return masked, units
+
+
+def gradients(
+    g: Tensor,
+    masks: Sequence[Tensor | None],
+    masked: Sequence[Tensor],
+    units: Sequence[Tensor],
+    *,
+    columns: bool,
+    of_x: bool = True,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Gradients of x (with `of_x`), of all W and of all b, by the formulas of the module docstring.
+
+    Args:
+        g: of u_L before a last rectifier.
+        masks, masked: M_l and W_l * M_l.
+        units: u_0 to u_{L-1}.
+        columns: whether x lies by columns; to ask it here would make a compiler copy g.
+        of_x: whether the first is wanted; without it what is returned means nothing.
+    """
+    weights, biases = [], []
+    for i in reversed(range(len(masked))):
+        weight, mask = _product(g.t(), units[i].t()), masks[i]
+        weights.append(weight if mask is None else weight.mul_(mask))
+        biases.append(g.sum(0))
+        if i or of_x:
+            g = _map(g, masked[i].t(), None, rectify=False, columns=columns)
+        if i:
+            g = torch.ops.aten.threshold_backward(g, units[i], 0)
+    return g, weights[::-1], biases[::-1]
+
+
 class _Perceptron(torch.autograd.Function):
     """The map of the module docstring; tensors: all W, then all b, all M."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rectify: bool, *tensors: Any) -> Tensor:
-        depth = len(tensors) // 3
-        weights, biases, masks = tensors[:depth], tensors[depth : 2 * depth], tensors[2 * depth :]
-        masked = [w if m is None else w * m for w, m in zip(weights, masks, strict=True)]
-        columns = _by_columns(x)
-        units = [x]
-        for i, (weight, bias) in enumerate(zip(masked, biases, strict=True)):
-            units.append(_map(units[-1], weight, bias, rectify=rectify or i + 1 < depth, columns=columns))
+        masked, units = answers(x, tensors, rectify=rectify)
         ctx.save_for_backward(*tensors, *masked, *units)
-        ctx.depth, ctx.rectify, ctx.columns = depth, rectify, columns
+        ctx.depth, ctx.rectify, ctx.columns = len(masked), rectify, _by_columns(x)
         return units[-1]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         n, saved = ctx.depth, ctx.saved_tensors
-        masks, masked, units = saved[2 * n : 3 * n], saved[3 * n : 4 * n], saved[4 * n :]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _differentiable(ctx, g)
-        weights: list[Tensor | None] = [None] * n
-        biases: list[Tensor | None] = [None] * n
-        for i in reversed(range(n)):
-            if ctx.rectify or i + 1 < n:
-                g = torch.ops.aten.threshold_backward(g, units[i + 1], 0)
-            weight, mask = _product(g.t(), units[i].t()), masks[i]
-            weights[i] = weight if mask is None else weight.mul_(mask)
-            biases[i] = g.sum(0) if ctx.needs_input_grad[2 + n + i] else None
-            if i or ctx.needs_input_grad[0]:
-                w = masked[i].t()
-                g = _map(g, w, None, rectify=False, columns=ctx.columns)
-        return g if ctx.needs_input_grad[0] else None, None, *weights, *biases, *[None] * n
+        masks, masked, units = saved[2 * n : 3 * n], saved[3 * n : 4 * n], saved[4 * n :]
+        g = torch.ops.aten.threshold_backward(g, units[-1], 0) if ctx.rectify else g
+        of_x = ctx.needs_input_grad[0]
+        gx, weights, biases = gradients(g, masks, masked, units[:-1], columns=ctx.columns, of_x=of_x)
+        wanted = ctx.needs_input_grad[2 + n : 2 + 2 * n]
+        kept = [b if wants else None for b, wants in zip(biases, wanted, strict=True)]
+        return gx if of_x else None, None, *weights, *kept, *[None] * n
 
 
 def _differentiable(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     """The same gradients by operations that have gradients themselves."""
     n, saved = ctx.depth, ctx.saved_tensors
-    inputs = (saved[4 * n], None, *saved[: 3 * n])
-    y = _plain(inputs[0], [(saved[i], saved[n + i], saved[2 * n + i]) for i in range(n)], ctx.rectify)
-    wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
-    found = torch.autograd.grad(y, [inputs[i] for i in wanted], g, create_graph=True)
+
+    def again(x: Tensor, _: None, *tensors: Any) -> Tensor:
+        groups = list(zip(tensors[:n], tensors[n : 2 * n], tensors[2 * n :], strict=True))
+        return plain(x, groups, rectify=ctx.rectify)
+
+    return differentiable(again, (saved[4 * n], None, *saved[: 3 * n]), ctx.needs_input_grad, g)
+
+
+def differentiable(
+    f: Callable[..., Any], inputs: Sequence[Tensor | None], wanted: Sequence[bool], outer: Any
+) -> tuple[Tensor | None, ...]:
+    """Gradients of f(*inputs) with a graph of their own, for a `backward` that is to be differentiated.
+
+    They are taken to aliases of the inputs: one input may be a function of another, of which `backward` must not know.
+
+    Args:
+        f: in differentiable operations.
+        inputs: of `forward`.
+        wanted: which inputs' gradients are.
+        outer: gradients of f's values.
+    """
+    aliases: list[Any] = [t.view_as(t) if isinstance(t, Tensor) else t for t in inputs]
+    which = [i for i, wants in enumerate(wanted) if wants]
+    found = torch.autograd.grad(
+        f(*aliases), [aliases[i] for i in which], outer, create_graph=True, allow_unused=True
+    )
     gradients: list[Tensor | None] = [None] * len(inputs)
-    for i, gradient in zip(wanted, found, strict=True):
+    for i, gradient in zip(which, found, strict=True):
         gradients[i] = gradient
     return tuple(gradients)
 
 
-def _suits(x: Tensor, layers: Sequence[Weights]) -> bool:
-    """Whether the one step computes this, and sooner."""
+def suits(x: Tensor, layers: Sequence[Weights]) -> bool:
+    """Whether one step computes this network, and sooner."""
     multiplications = len(x) * sum(weight.numel() for weight, *_ in layers)
     if not (
         x.ndim == 2
@@ -167,8 +217,8 @@ def perceptron(x: Tensor, layers: Sequence[Weights], *, rectify: bool = False) -
         layers: weight (outputs, inputs), bias (outputs,) or None, and mask, of the weight's shape and type, or None.
         rectify: take the positive part of the last layer too.
     """
-    if not _suits(x, layers):
-        return _plain(x, layers, rectify)
+    if not suits(x, layers):
+        return plain(x, layers, rectify=rectify)
     return _Perceptron.apply(x, rectify, *(tensor for group in zip(*layers, strict=True) for tensor in group))
 
 

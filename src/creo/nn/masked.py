@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from creo.nn.linear import linear, perceptron
+from creo.nn.linear import Weights, linear, perceptron
 
 
 class MaskedLinear(nn.Linear):
@@ -124,10 +124,14 @@ class MaskedMLP(nn.Module):
         """
         return self.flat(x, h).unflatten(-1, (self.variables, self.outputs))
 
+    def weights(self) -> list[Weights]:
+        """Of all layers, as `creo.nn.linear.perceptron` takes them."""
+        return [(layer.weight, layer.bias, layer.mask) for layer in self.layers]
+
     def flat(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         """What `forward` gives, as the last layer's rows lie, (B, D * outputs)."""
         if h is None and not (self.training and self.dropout):
-            y = perceptron(x, [(layer.weight, layer.bias, layer.mask) for layer in self.layers])
+            y = perceptron(x, self.weights())
         else:
             y, last = x, len(self.layers) - 1
             for i, layer in enumerate(self.layers):
