@@ -9,8 +9,7 @@ with h(x) = u_L(x) of `creo.nn.linear` and the gradients G_y, G_L from above,
 
     dL/dx = (dg/dx)^T (G_y, G_L) + (du_L/dx)^T dL/dh,        dL/dh = (dg/dh)^T (G_y, G_L).
 
-Gradients of gradients (`create_graph=True`) are left to autograd, through the plain formulas, and so are functional
-transforms. Compiled code keeps network and map apart and fuses within each.
+Compiled code keeps network and map apart and fuses within each.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from creo.nn.linear import Weights, answers, differentiable, gradients, plain, transformed
+from creo.nn.backward import differentiable, transformed
+from creo.nn.linear import Weights, answers, gradients, plain
 
 
 class Written(ABC):

@@ -19,11 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from creo.nn.backward import differentiable, transformed
 
 EPS = 1e-5
 
@@ -60,8 +63,8 @@ class _RowNorm(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w, b, mean, rstd = ctx.saved_tensors
         if torch.is_grad_enabled():
-            y = plain(x, w, b, ctx.groups, ctx.silu)
-            return *torch.autograd.grad(y, (x, w, b), g, create_graph=True), None, None
+            again = partial(plain, groups=ctx.groups, silu=ctx.silu)
+            return *differentiable(again, (x, w, b), ctx.needs_input_grad[:3], g), None, None
         dx, sums = torch.empty_like(x), []
         for part in _parts(x, w, b, g.contiguous(), mean, rstd, dx):
             sums.append(_backward(ctx.groups, ctx.silu, *part))
@@ -126,7 +129,7 @@ class Norm(nn.Module):
         if modulation is not None:
             scale, shift = modulation[:, None].to(w.dtype).chunk(2, -1)
             w, b = w * (1 + scale), b * (1 + scale) + shift
-        if x.is_cpu and x.is_contiguous(memory_format=torch.channels_last):
+        if x.is_cpu and x.is_contiguous(memory_format=torch.channels_last) and not transformed():
             y = _RowNorm.apply(x.permute(0, 2, 3, 1).flatten(1, 2), w, b, self.groups, self.silu)
         else:
             y = plain(x.flatten(2).transpose(1, 2), w.to(x.dtype), b.to(x.dtype), self.groups, self.silu)

@@ -17,20 +17,19 @@ multiplications are worth it, and twice as many in a network the one step. Other
 transforms take torch's own operations, with the same results up to rounding. Compiled code calls the product as an
 operator of its own, `creo::product`, since the compiler takes oneDNN's for constant weights only.
 
-A gradient of the gradient (`create_graph=True`) is left to autograd, through torch's own operations.
-
 Source: oneDNN, https://uxlfoundation.github.io/oneDNN/ (inner product).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
+
+from creo.nn.backward import differentiable, transformed
 
 #: Multiplications from which on a product is quicker by oneDNN than by BLAS.
 LEAST = 2**20
@@ -164,30 +163,6 @@ def _differentiable(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     return differentiable(again, (saved[4 * n], None, *saved[: 3 * n]), ctx.needs_input_grad, g)
 
 
-def differentiable(
-    f: Callable[..., Any], inputs: Sequence[Tensor | None], wanted: Sequence[bool], outer: Any
-) -> tuple[Tensor | None, ...]:
-    """Gradients of f(*inputs) with a graph of their own, for a `backward` that is to be differentiated.
-
-    They are taken to aliases of the inputs: one input may be a function of another, of which `backward` must not know.
-
-    Args:
-        f: in differentiable operations.
-        inputs: of `forward`.
-        wanted: which inputs' gradients are.
-        outer: gradients of f's values.
-    """
-    aliases: list[Any] = [t.view_as(t) if isinstance(t, Tensor) else t for t in inputs]
-    which = [i for i, wants in enumerate(wanted) if wants]
-    found = torch.autograd.grad(
-        f(*aliases), [aliases[i] for i in which], outer, create_graph=True, allow_unused=True
-    )
-    gradients: list[Tensor | None] = [None] * len(inputs)
-    for i, gradient in zip(which, found, strict=True):
-        gradients[i] = gradient
-    return tuple(gradients)
-
-
 def suits(x: Tensor, layers: Sequence[Weights]) -> bool:
     """Whether one step computes this network, and sooner."""
     multiplications = len(x) * sum(weight.numel() for weight, *_ in layers)
@@ -200,13 +175,6 @@ def suits(x: Tensor, layers: Sequence[Weights]) -> bool:
     ):
         return False
     return not transformed()
-
-
-def transformed() -> bool:
-    """Whether functional transforms or forward derivatives are at work, for which these steps have no rule."""
-    if torch.compiler.is_compiling():
-        return False
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def perceptron(x: Tensor, layers: Sequence[Weights], *, rectify: bool = False) -> Tensor:
