@@ -32,27 +32,26 @@ def leaves(x, layers):
     return [x, *(t for layer in layers for t in layer[:2] if t is not None)]
 
 
-def formulas(x, layers, rectify):
+def formulas(x, layers):
     """The formulas, operation by operation."""
     for i, (weight, bias, mask) in enumerate(layers):
         x = x @ (weight if mask is None else weight * mask).T
         x = x if bias is None else x + bias
-        x = x.clamp_min(0) if rectify or i + 1 < len(layers) else x
+        x = x.clamp_min(0) if i + 1 < len(layers) else x
     return x
 
 
-@pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize(("masked", "bias"), [(False, True), (True, True), (True, False)])
-def test_values_and_gradients_are_those_of_float64(masked, bias, columns, rectify):
+def test_values_and_gradients_are_those_of_float64(masked, bias, columns):
     assert min(a * b for a, b in itertools.pairwise(SIZES)) * ROWS >= LEAST
     found = []
     for way, dtype in ((perceptron, torch.float32), (formulas, torch.float64)):
         x, layers = inputs(dtype, masked=masked, columns=columns, bias=bias)
-        y = way(x, layers, rectify=rectify)
+        y = way(x, layers)
         first = torch.autograd.grad(y.square().sum(), leaves(x, layers), create_graph=True)
         second = torch.autograd.grad(sum(g.square().mean() for g in first), leaves(x, layers))
-        once = torch.autograd.grad(way(x, layers, rectify=rectify).square().sum(), leaves(x, layers))
+        once = torch.autograd.grad(way(x, layers).square().sum(), leaves(x, layers))
         found.append([t.detach().double() for t in (y, *first, *second, *once)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=5e-6 * float(b.abs().max()))
@@ -107,13 +106,12 @@ def test_who_gets_it(monkeypatch):
 
 
 @pytest.mark.parametrize("columns", [False, True])
-@pytest.mark.parametrize("rectify", [False, True])
-def test_compiled_without_a_graph_break(rectify, columns):
+def test_compiled_without_a_graph_break(columns):
     x, layers = inputs(columns=columns)
     compiled = torch.compile(perceptron, backend="aot_eager", fullgraph=True)
     found = []
     for way in (compiled, perceptron):
-        y = way(x, layers, rectify=rectify)
+        y = way(x, layers)
         found.append((y, *torch.autograd.grad(y.square().sum(), leaves(x, layers))))
     for a, c in zip(*found, strict=True):
         torch.testing.assert_close(a, c, rtol=0, atol=2e-6 * float(c.detach().abs().max()))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from creo.errors import OptionError
-from creo.flows.coupling import Affine, Elementwise
+from creo.flows.coupling import Affine, Elementwise, by_columns
 from creo.flows.jacobi import InversionName, Rounds, block_size, check_inversion
 from creo.flows.layer import Layer
 from creo.flows.permutation import Permutation
@@ -124,14 +124,18 @@ class Autoregressive(Layer):
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
-        ordered = self.arrange.forward(x.flatten(1))[0].T.contiguous()
+        ordered = self.arrange.forward(x.flatten(1))[0]
         if self._is_one_step(ordered, e):
-            y, log_det = autoregressive(self.elementwise.written, ordered, self.network.weights())  # type: ignore[arg-type]
-        else:
-            h = self.network(ordered.T, e).to(x.dtype).permute(2, 1, 0)
-            y, log_slope = self.elementwise.forward(ordered, h)
-            log_det = log_slope.sum(0)
-        return self.arrange.inverse(y.T)[0].view(x.shape), log_det
+            columns = ordered.T.contiguous()
+            y, log_det = autoregressive(self.elementwise.written, columns, self.network.weights())  # type: ignore[arg-type]
+            return self.arrange.inverse(y.T)[0].view(x.shape), log_det
+        if not by_columns(self.elementwise):
+            y, log_slope = self.elementwise.forward(ordered, self.network(ordered, e).to(x.dtype))
+            return self.arrange.inverse(y)[0].reshape(x.shape), log_slope.sum(1)
+        columns = ordered.T.contiguous()
+        h = self.network(columns.T, e).to(x.dtype).permute(2, 1, 0)
+        y, log_slope = self.elementwise.forward(columns, h)
+        return self.arrange.inverse(y.T)[0].view(x.shape), log_slope.sum(0)
 
     def _is_one_step(self, ordered: Tensor, e: Tensor | None) -> bool:
         """Whether network and map can be one step of autograd."""
@@ -141,7 +145,7 @@ class Autoregressive(Layer):
             and not (self.training and self.network.dropout)
             and torch.is_grad_enabled()
             and not torch.compiler.is_compiling()
-            and suits(ordered.T, self.network.weights())
+            and suits(ordered, self.network.size, self.network.layers[0].weight.dtype)
         )
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:

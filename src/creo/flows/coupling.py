@@ -52,6 +52,12 @@ class Elementwise(Protocol):
         """x and log dx/dy."""
 
 
+def by_columns(elementwise: Elementwise) -> bool:
+    """Whether a layer works with samples last: what is done to each of many parameters is then done to one block of
+    memory; with few it is not worth turning the batch."""
+    return elementwise.parameters > 4
+
+
 class Additive:
     """y = x + t; keeps volume."""
 
@@ -108,49 +114,59 @@ class Coupling(Layer):
         self.register_buffer("order", torch.cat([keep, change]).argsort())
         self.elementwise = Affine() if elementwise is None else elementwise
         self.network = network(len(keep), len(change) * self.elementwise.parameters)
+        self.columns = by_columns(self.elementwise)
+        self.axis = 0 if self.columns else 1  # of entries
         kept = (len(keep) * self.elementwise.parameters,)
         self.unconditional = Parameters(kept, context=context, std=0.0) if unconditional else None
 
     def _conditional_h(self, a: Tensor, e: Tensor | None) -> Tensor:
-        """Of the entries that change, (changed, parameters, B)."""
+        """Of the entries that change; like `a`, samples first or last with parameters between."""
+        if not self.columns:
+            return self.network(a, e).to(a.dtype).unflatten(1, (self.elementwise.parameters, -1))
         h = self.network(a.T, e).to(a.dtype).T.contiguous()
-        return h.unflatten(0, (self.elementwise.parameters, -1)).transpose(0, 1)
+        return h.view(self.elementwise.parameters, -1, h.shape[1]).transpose(0, 1)
 
     def _unconditional_h(self, e: Tensor | None, batch: int) -> Tensor:
-        """Of the kept entries, (kept, parameters, B)."""
+        """Of the kept entries, in the same way."""
         assert self.unconditional is not None
-        h = self.unconditional(e)[0].T
-        return h.unflatten(0, (self.elementwise.parameters, -1)).transpose(0, 1).expand(-1, -1, batch)
+        h = self.unconditional(e)[0].unflatten(1, (self.elementwise.parameters, -1)).expand(batch, -1, -1)
+        return h.movedim(0, 2).transpose(0, 1) if self.columns else h
 
-    def _parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Kept entries (kept, B), and the others."""
-        a, b = x.flatten(1).T.index_select(0, self.parted).split([len(self.keep), len(self.change)])
-        return a, b
+    def _parted(self, x: Tensor) -> Tensor:
+        """Kept entries first, (B, D), or by columns (D, B)."""
+        flat = x.flatten(1)
+        return flat.T.index_select(0, self.parted) if self.columns else flat.index_select(1, self.parted)
 
-    def _joined(self, a: Tensor, b: Tensor, like: Tensor) -> Tensor:
+    def _joined(self, parted: Tensor, like: Tensor) -> Tensor:
         """The entries where they were, in the event's shape."""
-        return torch.cat([a, b]).index_select(0, self.order).T.view(like.shape)
+        joined = parted.index_select(self.axis, self.order)
+        return (joined.T if self.columns else joined).view(like.shape)
+
+    def _split(self, parted: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = parted.split([len(self.keep), len(self.change)], self.axis)
+        return a, b
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the entries that the mask does not keep."""
-        a, b = self._parted(x)
+        parted = self._parted(x)
+        a, b = self._split(parted)
         h = self._conditional_h(a, e)
         if self.unconditional is None:
             b, log_slope = self.elementwise.forward(b, h)
-            return self._joined(a, b, x), log_slope.sum(0)
-        h = torch.cat([self._unconditional_h(e, len(x)), h])
-        y, log_slope = self.elementwise.forward(torch.cat([a, b]), h)
-        return self._joined(y[: len(a)], y[len(a) :], x), log_slope.sum(0)
+            return self._joined(torch.cat([a, b], self.axis), x), log_slope.sum(self.axis)
+        h = torch.cat([self._unconditional_h(e, len(x)), h], 2 * self.axis)
+        y, log_slope = self.elementwise.forward(parted, h)
+        return self._joined(y, x), log_slope.sum(self.axis)
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change them back."""
-        a, b = self._parted(y)
+        a, b = self._split(self._parted(y))
         log_det = y.new_zeros(len(y))
         if self.unconditional is not None:
             a, log_slope = self.elementwise.inverse(a, self._unconditional_h(e, len(y)))
-            log_det = log_slope.sum(0)
+            log_det = log_slope.sum(self.axis)
         b, log_slope = self.elementwise.inverse(b, self._conditional_h(a, e))
-        return self._joined(a, b, y), log_det + log_slope.sum(0)
+        return self._joined(torch.cat([a, b], self.axis), y), log_det + log_slope.sum(self.axis)
 
 
 def alternating_mask(shape: tuple[int, ...], index: int) -> Tensor:

@@ -119,7 +119,7 @@ def _differentiable(ctx: Any, x: Tensor, gy: Tensor, gl: Tensor) -> tuple[Tensor
 
     def again(x: Tensor, _: None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         groups = list(zip(tensors[:n], tensors[n : 2 * n], tensors[2 * n :], strict=True))
-        y, log_slope = ctx.g.plain(x, _entries_first(plain(x.T, groups, rectify=False), len(x)))
+        y, log_slope = ctx.g.plain(x, _entries_first(plain(x.T, groups), len(x)))
         return y, log_slope.sum(0)
 
     return differentiable(again, (x, None, *tensors), ctx.needs_input_grad, (gy, gl))

@@ -1,6 +1,6 @@
 r"""Perceptrons with rectifiers as one differentiable step, whose large products are oneDNN's where those are quicker.
 
-    u_0 = x,    u_l = f(u_{l-1} (W_l * M_l)^T + b_l),    f the positive part (of the last layer optional)
+    u_0 = x,    u_l = f(u_{l-1} (W_l * M_l)^T + b_l),    f the positive part (of the last layer the identity)
 
     g_L = dL/du_L (0 where a rectifier cut off),    dL/du_{l-1} = g_l (W_l * M_l),
     dL/dW_l = (g_l^T u_{l-1}) * M_l,                dL/db_l = sum g_l
@@ -43,17 +43,18 @@ def _by_columns(x: Tensor) -> bool:
     return x.ndim == 2 and x.stride() == (1, len(x))
 
 
-def plain(x: Tensor, layers: Sequence[Weights], *, rectify: bool) -> Tensor:
+def plain(x: Tensor, layers: Sequence[Weights]) -> Tensor:
     """`perceptron` in torch's own operations."""
-    columns = _by_columns(x)
-    for i, (weight, bias, mask) in enumerate(layers):
-        weight = weight if mask is None else weight * mask
-        if not columns:
-            x = F.linear(x, weight, bias)
-        else:
-            x = (weight @ x.t() if bias is None else torch.addmm(bias[:, None], weight, x.t())).t()
-        x = F.relu(x) if rectify or i + 1 < len(layers) else x
-    return x
+    for weight, bias, mask in layers[:-1]:
+        x = F.relu(_layer(x, weight, bias, mask))
+    return _layer(x, *layers[-1])
+
+
+def _layer(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+    weight = weight if mask is None else weight * mask
+    if not _by_columns(x):
+        return F.linear(x, weight, bias)
+    return (weight @ x.t() if bias is None else torch.addmm(bias[:, None], weight, x.t())).t()
 
 
 _OPERATORS = torch.library.Library("creo", "DEF")
@@ -89,12 +90,12 @@ def _map(u: Tensor, weight: Tensor, bias: Tensor | None, *, rectify: bool, colum
     return (y.relu_() if rectify else y).t()
 
 
-def answers(x: Tensor, tensors: Sequence[Any], *, rectify: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+def answers(x: Tensor, tensors: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
     """Masked weights W_l * M_l, and u_0 to u_L, without autograd; tensors: all W, then all b, all M."""
     n, columns, units = len(tensors) // 3, _by_columns(x), [x]
     masked = [w if m is None else w * m for w, m in zip(tensors[:n], tensors[2 * n :], strict=True)]
     for i, (weight, bias) in enumerate(zip(masked, tensors[n : 2 * n], strict=True)):
-        units.append(_map(units[-1], weight, bias, rectify=rectify or i + 1 < n, columns=columns))
+        units.append(_map(units[-1], weight, bias, rectify=i + 1 < n, columns=columns))
     return masked, units
 
 
@@ -106,17 +107,18 @@ def gradients(
     *,
     columns: bool,
     of_x: bool = True,
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+) -> tuple[Tensor, list[Tensor], list[Any]]:
     """Gradients of x (with `of_x`), of all W and of all b, by the formulas of the module docstring.
 
     Args:
-        g: of u_L before a last rectifier.
+        g: of u_L.
         masks, masked: M_l and W_l * M_l.
         units: u_0 to u_{L-1}.
         columns: whether x lies by columns; to ask it here would make a compiler copy g.
         of_x: whether the first is wanted; without it what is returned means nothing.
     """
-    weights, biases = [], []
+    weights: list[Tensor] = []
+    biases: list[Any] = []
     for i in reversed(range(len(masked))):
         weight, mask = _product(g.t(), units[i].t()), masks[i]
         weights.append(weight if mask is None else weight.mul_(mask))
@@ -132,77 +134,66 @@ class _Perceptron(torch.autograd.Function):
     """The map of the module docstring; tensors: all W, then all b, all M."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rectify: bool, *tensors: Any) -> Tensor:
-        masked, units = answers(x, tensors, rectify=rectify)
+    def forward(ctx: Any, x: Tensor, *tensors: Any) -> Tensor:
+        masked, units = answers(x, tensors)
+        y = units.pop()
         ctx.save_for_backward(*tensors, *masked, *units)
-        ctx.depth, ctx.rectify, ctx.columns = len(masked), rectify, _by_columns(x)
-        return units[-1]
+        ctx.depth, ctx.columns = len(masked), _by_columns(x)
+        return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         n, saved = ctx.depth, ctx.saved_tensors
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _differentiable(ctx, g)
         masks, masked, units = saved[2 * n : 3 * n], saved[3 * n : 4 * n], saved[4 * n :]
-        g = torch.ops.aten.threshold_backward(g, units[-1], 0) if ctx.rectify else g
-        of_x = ctx.needs_input_grad[0]
-        gx, weights, biases = gradients(g, masks, masked, units[:-1], columns=ctx.columns, of_x=of_x)
-        wanted = ctx.needs_input_grad[2 + n : 2 + 2 * n]
-        kept = [b if wants else None for b, wants in zip(biases, wanted, strict=True)]
-        return gx if of_x else None, None, *weights, *kept, *[None] * n
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return differentiable(_again, (units[0], *saved[: 3 * n]), ctx.needs_input_grad, g)
+        of_x, wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1 + n : 1 + 2 * n]
+        gx, weights, biases = gradients(g, masks, masked, units, columns=ctx.columns, of_x=of_x)
+        biases = [b if wants else None for b, wants in zip(biases, wanted, strict=True)]
+        return gx if of_x else None, *weights, *biases, *[None] * n
 
 
-def _differentiable(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    """The same gradients by operations that have gradients themselves."""
-    n, saved = ctx.depth, ctx.saved_tensors
-
-    def again(x: Tensor, _: None, *tensors: Any) -> Tensor:
-        groups = list(zip(tensors[:n], tensors[n : 2 * n], tensors[2 * n :], strict=True))
-        return plain(x, groups, rectify=ctx.rectify)
-
-    return differentiable(again, (saved[4 * n], None, *saved[: 3 * n]), ctx.needs_input_grad, g)
+def _again(x: Tensor, *tensors: Any) -> Tensor:
+    n = len(tensors) // 3
+    return plain(x, list(zip(tensors[:n], tensors[n : 2 * n], tensors[2 * n :], strict=True)))
 
 
-def suits(x: Tensor, layers: Sequence[Weights]) -> bool:
-    """Whether one step computes this network, and sooner."""
-    multiplications = len(x) * sum(weight.numel() for weight, *_ in layers)
-    if not (
+def suits(x: Tensor, size: int, dtype: torch.dtype) -> bool:
+    """Whether one step computes a network of so many weights, and sooner."""
+    return (
         x.ndim == 2
+        and len(x) * size >= 2 * LEAST
         and x.device.type == "cpu"
-        and x.dtype == layers[0][0].dtype
-        and multiplications >= 2 * LEAST
+        and x.dtype == dtype
         and not torch.is_autocast_enabled("cpu")
-    ):
-        return False
-    return not transformed()
+        and not transformed()
+    )
 
 
-def perceptron(x: Tensor, layers: Sequence[Weights], *, rectify: bool = False) -> Tensor:
+def perceptron(x: Tensor, layers: Sequence[Weights]) -> Tensor:
     """u_L (B, outputs), in memory as x: by rows or by columns.
 
     Args:
         x: (B, inputs).
         layers: weight (outputs, inputs), bias (outputs,) or None, and mask, of the weight's shape and type, or None.
-        rectify: take the positive part of the last layer too.
     """
-    if not suits(x, layers):
-        return plain(x, layers, rectify=rectify)
-    return _Perceptron.apply(x, rectify, *(tensor for group in zip(*layers, strict=True) for tensor in group))
+    if not suits(x, sum(weight.numel() for weight, *_ in layers), layers[0][0].dtype):
+        return plain(x, layers)
+    return _Perceptron.apply(x, *(tensor for group in zip(*layers, strict=True) for tensor in group))
 
 
-def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, mask: Tensor | None = None, rectify: bool = False
-) -> Tensor:
-    """One layer of `perceptron`: y (B, outputs) of x (B, inputs).
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, mask: Tensor | None = None) -> Tensor:
+    """One layer: y (B, outputs) of x (B, inputs).
 
     Args:
         x: as said.
         weight: W, (outputs, inputs).
         bias: b, (outputs,), or None.
         mask: M, of the shape and type of W; all ones if not given.
-        rectify: take the positive part.
     """
-    return perceptron(x, [(weight, bias, mask)], rectify=rectify)
+    if suits(x, weight.numel(), weight.dtype):
+        return _Perceptron.apply(x, weight, bias, mask)
+    return _layer(x, weight, bias, mask)
 
 
 class Linear(nn.Linear):

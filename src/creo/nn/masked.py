@@ -105,6 +105,8 @@ class MaskedMLP(nn.Module):
         self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
             MaskedLinear(b[:, None] >= a[None, :]) for a, b in pairwise(degrees)
         )
+        #: how many weights the layers have, masked ones counted
+        self.size = sum(layer.weight.numel() for layer in self.layers)
         self.direct = (
             MaskedLinear(degrees[-1][:, None] >= degrees[0][None, :], bias=False) if direct else None
         )

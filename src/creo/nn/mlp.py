@@ -63,6 +63,7 @@ class MLP(nn.Module):
         self.activation = activation
         self.dropout = dropout
         self.skip = [residual and i > 0 and a == b for i, (a, b) in enumerate(pairs)]
+        self.plain = activation is F.relu and not any(self.skip)
         self.layers = nn.ModuleList(Linear(a, b) for a, b in pairs)
         self.context = nn.ModuleList(nn.Linear(context, b, bias=False) for _, b in pairs if context)
         self.out = Linear(sizes[-1], outputs)
@@ -72,8 +73,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
         """y of x and, if the network has a context, of the condition's embedding e (broadcast over leading axes)."""
-        rectifiers = self.activation is F.relu and not any(self.skip)
-        if rectifiers and e is None and not (self.training and self.dropout):
+        if self.plain and e is None and not (self.training and self.dropout):
             return perceptron(x, [(layer.weight, layer.bias, None) for layer in (*self.layers, self.out)])
         for i, layer in enumerate(self.layers):
             h = layer(x) if e is None else layer(x) + self.context[i](e)
