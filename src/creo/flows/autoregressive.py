@@ -124,11 +124,11 @@ class Autoregressive(Layer):
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
+        if self._is_one_step(x, e):
+            weights, g = self.network.weights(), self.elementwise.written
+            y, log_det = autoregressive(g, x.flatten(1), weights, self.arrange)  # type: ignore[arg-type]
+            return y.view(x.shape), log_det
         ordered = self.arrange.forward(x.flatten(1))[0]
-        if self._is_one_step(ordered, e):
-            columns = ordered.T.contiguous()
-            y, log_det = autoregressive(self.elementwise.written, columns, self.network.weights())  # type: ignore[arg-type]
-            return self.arrange.inverse(y.T)[0].view(x.shape), log_det
         if not by_columns(self.elementwise):
             y, log_slope = self.elementwise.forward(ordered, self.network(ordered, e).to(x.dtype))
             return self.arrange.inverse(y)[0].reshape(x.shape), log_slope.sum(1)
@@ -137,7 +137,7 @@ class Autoregressive(Layer):
         y, log_slope = self.elementwise.forward(columns, h)
         return self.arrange.inverse(y.T)[0].view(x.shape), log_slope.sum(0)
 
-    def _is_one_step(self, ordered: Tensor, e: Tensor | None) -> bool:
+    def _is_one_step(self, x: Tensor, e: Tensor | None) -> bool:
         """Whether network and map can be one step of autograd."""
         return (
             self.elementwise.written is not None
@@ -145,7 +145,7 @@ class Autoregressive(Layer):
             and not (self.training and self.network.dropout)
             and torch.is_grad_enabled()
             and not torch.compiler.is_compiling()
-            and suits(ordered, self.network.size, self.network.layers[0].weight.dtype)
+            and suits(x.flatten(1), self.network.size, self.network.layers[0].weight.dtype)
         )
 
     def inverse(self, y: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:

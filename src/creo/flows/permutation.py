@@ -54,6 +54,12 @@ class Permutation(Layer):
         flat = x.flatten(1)
         return (flat.flip(1) if self.reversed else flat.index_select(1, index)).reshape_as(x)
 
+    def by_columns(self, columns: Tensor, *, back: bool = False) -> Tensor:
+        """The same of entries that come first, (D, B), contiguous; or the inverse."""
+        if self.same or self.reversed:
+            return (columns.flip(0) if self.reversed else columns).contiguous()
+        return columns.index_select(0, self.back if back else self.order)
+
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Permute."""
         return self._gather(x, self.order), x.new_zeros(len(x))

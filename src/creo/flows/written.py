@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from creo.flows.permutation import Permutation
 from creo.nn.backward import differentiable, transformed
 from creo.nn.linear import Weights, answers, gradients, plain
 
@@ -68,44 +69,57 @@ class _Elementwise(torch.autograd.Function):
         return gx, gh, None
 
 
-def autoregressive(g: Written, x: Tensor, layers: Sequence[Weights]) -> tuple[Tensor, Tensor]:
-    """y (D, B) and the log-determinant (B,) of an autoregressive layer.
+def autoregressive(
+    g: Written, x: Tensor, layers: Sequence[Weights], arrange: Permutation
+) -> tuple[Tensor, Tensor]:
+    """y (B, D), by columns, and the log-determinant (B,) of an autoregressive layer.
 
     Args:
         g: the map.
-        x: entries in generation order, (D, B), contiguous.
+        x: entries, (B, D), best by columns.
         layers: of the masked network as `creo.nn.linear.perceptron` takes them, with biases and masks; its answers in
             the order of (parameters, D).
+        arrange: to the order of generation.
     """
-    return _Autoregressive.apply(x, g, *(tensor for group in zip(*layers, strict=True) for tensor in group))
+    return _Autoregressive.apply(
+        x, g, arrange, *(tensor for group in zip(*layers, strict=True) for tensor in group)
+    )
 
 
 class _Autoregressive(torch.autograd.Function):
     """The layer of the module docstring; tensors: all W, then all b, all M."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, g: Written, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        n = len(tensors) // 3
-        masked, units = answers(x.T, tensors)
-        y, log_slope, kept = g.step(x, _entries_first(units.pop(), len(x)))
-        ctx.save_for_backward(*tensors, *masked, x, *units[1:], *kept)
-        ctx.n, ctx.g = n, g
+    def forward(
+        ctx: Any, x: Tensor, g: Written, arrange: Permutation, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        columns = arrange.by_columns(x.T)
+        masked, units = answers(columns.T, tensors)
+        y, log_slope, kept = g.step(columns, _entries_first(units.pop(), len(columns)))
+        ctx.save_for_backward(x, *tensors, *masked, *units, *kept)
+        ctx.n, ctx.g, ctx.arrange = len(masked), g, arrange
         ctx.set_materialize_grads(False)
-        return y, log_slope.sum(0)
+        return arrange.by_columns(y, back=True).T, log_slope.sum(0)
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor | None, gl: Tensor | None) -> tuple[Tensor | None, ...]:
-        n, saved = ctx.n, ctx.saved_tensors
-        masks, masked, x, kept = saved[2 * n : 3 * n], saved[3 * n : 4 * n], saved[4 * n], saved[5 * n :]
+        n, (x, *saved) = ctx.n, ctx.saved_tensors
         gy = torch.zeros_like(x) if gy is None else gy
-        gl = x.new_zeros(x.shape[1]) if gl is None else gl
+        gl = x.new_zeros(len(x)) if gl is None else gl
         if torch.is_grad_enabled():
-            return _differentiable(ctx, x, gy, gl)
-        gx, gh = ctx.g.gradient(kept, gy, gl.expand_as(x))
-        units = (x.T, *saved[4 * n + 1 : 5 * n])
+            return _differentiable(ctx, gy, gl)
+        masks, masked, units, kept = (
+            saved[2 * n : 3 * n],
+            saved[3 * n : 4 * n],
+            saved[4 * n : 5 * n],
+            saved[5 * n :],
+        )
+        gx, gh = ctx.g.gradient(kept, ctx.arrange.by_columns(gy.T), gl.expand(x.shape[1], -1))
         g = gh.movedim(1, 0).flatten(0, 1).T
-        through, weights, biases = gradients(g, masks, masked, units, columns=True)
-        return gx.add_(through.T), None, *weights, *biases, *[None] * n
+        of_x = ctx.needs_input_grad[0]
+        through, weights, biases = gradients(g, masks, masked, units, columns=True, of_x=of_x)
+        gx = ctx.arrange.by_columns(gx.add_(through.T), back=True).T if of_x else None
+        return gx, None, None, *weights, *biases, *[None] * n
 
 
 def _entries_first(h: Tensor, entries: int) -> Tensor:
@@ -113,13 +127,14 @@ def _entries_first(h: Tensor, entries: int) -> Tensor:
     return h.T.unflatten(0, (-1, entries)).movedim(1, 0)
 
 
-def _differentiable(ctx: Any, x: Tensor, gy: Tensor, gl: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiable(ctx: Any, gy: Tensor, gl: Tensor) -> tuple[Tensor | None, ...]:
     """The same gradients by operations that have gradients themselves."""
-    n, tensors = ctx.n, ctx.saved_tensors[: 3 * ctx.n]
+    n, inputs = ctx.n, ctx.saved_tensors[: 3 * ctx.n + 1]
 
-    def again(x: Tensor, _: None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def again(x: Tensor, _: None, __: None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        columns = ctx.arrange.by_columns(x.T)
         groups = list(zip(tensors[:n], tensors[n : 2 * n], tensors[2 * n :], strict=True))
-        y, log_slope = ctx.g.plain(x, _entries_first(plain(x.T, groups), len(x)))
-        return y, log_slope.sum(0)
+        y, log_slope = ctx.g.plain(columns, _entries_first(plain(columns.T, groups), len(columns)))
+        return ctx.arrange.by_columns(y, back=True).T, log_slope.sum(0)
 
-    return differentiable(again, (x, None, *tensors), ctx.needs_input_grad, (gy, gl))
+    return differentiable(again, (inputs[0], None, None, *inputs[1:]), ctx.needs_input_grad, (gy, gl))
