@@ -124,7 +124,10 @@ def gradients(
         weights.append(weight if mask is None else weight.mul_(mask))
         biases.append(g.sum(0))
         if i or of_x:
-            g = _map(g, masked[i].t(), None, rectify=False, columns=columns)
+            turned = masked[i].t()
+            if columns and torch.compiler.is_compiling():
+                turned = turned.contiguous()  # compiled, one pass with the mask
+            g = _map(g, turned, None, rectify=False, columns=columns)
         if i:
             g = torch.ops.aten.threshold_backward(g, units[i], 0)
     return g, weights[::-1], biases[::-1]
