@@ -111,7 +111,7 @@ def measure(name: str, data: Data, steps: int, seeds: tuple[int, ...]) -> list[d
     offset, test = float(std.double().log().sum()), (data.test.x - mean) / std
     values = {library: torch.stack([r[library].test(test) for r in runs]) - offset for library in runs[0]}
     seconds = {library: sum(r[library].seconds for r in runs) / len(runs) for library in runs[0]}
-    note = f"{steps} steps: " + ", ".join(
+    note = f"{name} on {data.name}, {steps} steps: " + ", ".join(
         f"{library} {float(v.mean()):.2f} nats in {seconds[library]:.1f} CPU-s"
         for library, v in values.items()
     )
