@@ -93,3 +93,25 @@ def test_wrong_options_get_one_line():
         creo.build("glow", Ordinal((1, 3, 4), 4))
     with pytest.raises(OptionError, match="scales must be at least 1"):
         creo.build("glow", Ordinal((1, 4, 4), 4), scales=0)
+
+
+@pytest.mark.parametrize("name", ["nice", "realnvp", "maf", "nsf", "nsf-ar"])
+@pytest.mark.parametrize("batch", [0, 1])
+def test_no_sample_and_one(name, batch):
+    model = creo.build(name, creo.Continuous((8,)), hidden=(128, 128)).eval()
+    x = torch.randn(9, 8)
+    model.initialise(x)
+    together = model.log_prob(x)[:batch]
+    torch.testing.assert_close(model.log_prob(x[:batch]), together, rtol=0, atol=1e-4)
+    z, log_det = model.forward(x[:batch])
+    back, inverse_log_det = model.inverse(z)
+    assert z.shape == (batch, 8)
+    torch.testing.assert_close(back, x[:batch], rtol=0, atol=1e-4)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["realnvp", "maf", "nsf", "nsf-ar"])
+def test_what_a_flow_returns_lies_as_a_batch_does(name):
+    model = creo.build(name, creo.Continuous((8,)), hidden=(128, 128))
+    x = torch.randn(9, 8)
+    assert all(y.is_contiguous() for y in (model.forward(x)[0], model.inverse(x)[0], model.sample(9)))

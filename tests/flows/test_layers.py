@@ -84,6 +84,7 @@ LAYERS = {
     "gaussianise": (lambda: Gaussianise(LEVELS), (5,)),
     "spline-coupling": (lambda: coupling((5,), 0, RationalQuadratic(4)), (5,)),
     "spline-coupling-image-condition": (lambda: coupling(IMAGE, 1, RationalQuadratic(4), 3), IMAGE),
+    "affine-coupling-both-parts": (lambda: coupling((5,), 1, Affine(), unconditional=True), (5,)),
     "spline-coupling-both-parts": (
         lambda: coupling((5,), 1, RationalQuadratic(4), unconditional=True),
         (5,),
@@ -405,3 +406,26 @@ def test_periodic_is_a_circular_convolution():
 def test_wrong_sizes_get_one_line(make, says):
     with pytest.raises(OptionError, match=says):
         make()
+
+
+@pytest.mark.parametrize("g", [Affine(), RationalQuadratic(4)])
+def test_every_entry_of_a_coupling_has_its_own_parameters(g):
+    """The formula row by row: parameters (parameters, entries) of a sample, those of kept entries the same for all."""
+    torch.manual_seed(0)
+    mask = torch.tensor([True, False, False, True, True])
+    layer = Coupling(mask, network(), g, unconditional=True).double()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.normal_()
+    x = torch.randn(7, 5, dtype=torch.float64)
+    a, b = x[:, mask], x[:, ~mask]
+    conditional = layer.network(a).reshape(7, g.parameters, 2)
+    kept = layer.unconditional.constant.reshape(1, g.parameters, 3).expand(7, -1, -1)
+    y, log_det = torch.empty_like(x), torch.zeros(7, dtype=torch.float64)
+    for entries, values, h in ((mask, a, kept), (~mask, b, conditional)):
+        mapped, log_slope = g.forward(values, h)
+        y[:, entries] = mapped.detach()
+        log_det += log_slope.detach().sum(1)
+    found = layer(x)
+    torch.testing.assert_close(found[0], y, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[1], log_det, rtol=0, atol=1e-12)

@@ -124,12 +124,11 @@ class Coupling(Layer):
         if not self.columns:
             return self.network(a, e).to(a.dtype).unflatten(1, (self.elementwise.parameters, -1))
         h = self.network(a.T, e).to(a.dtype).T.contiguous()
-        return h.view(self.elementwise.parameters, -1, h.shape[1]).transpose(0, 1)
+        return h.view(self.elementwise.parameters, len(self.change), h.shape[1]).transpose(0, 1)
 
-    def _unconditional_h(self, e: Tensor | None, batch: int) -> Tensor:
+    def _unconditional_h(self, parameters: Parameters, e: Tensor | None, batch: int) -> Tensor:
         """Of the kept entries, in the same way."""
-        assert self.unconditional is not None
-        h = self.unconditional(e)[0].unflatten(1, (self.elementwise.parameters, -1)).expand(batch, -1, -1)
+        h = parameters(e)[0].unflatten(1, (self.elementwise.parameters, -1)).expand(batch, -1, -1)
         return h.movedim(0, 2).transpose(0, 1) if self.columns else h
 
     def _parted(self, x: Tensor) -> Tensor:
@@ -154,7 +153,7 @@ class Coupling(Layer):
         if self.unconditional is None:
             b, log_slope = self.elementwise.forward(b, h)
             return self._joined(torch.cat([a, b], self.axis), x), log_slope.sum(self.axis)
-        h = torch.cat([self._unconditional_h(e, len(x)), h], 2 * self.axis)
+        h = torch.cat([self._unconditional_h(self.unconditional, e, len(x)), h], 2 * self.axis)
         y, log_slope = self.elementwise.forward(parted, h)
         return self._joined(y, x), log_slope.sum(self.axis)
 
@@ -163,7 +162,7 @@ class Coupling(Layer):
         a, b = self._split(self._parted(y))
         log_det = y.new_zeros(len(y))
         if self.unconditional is not None:
-            a, log_slope = self.elementwise.inverse(a, self._unconditional_h(e, len(y)))
+            a, log_slope = self.elementwise.inverse(a, self._unconditional_h(self.unconditional, e, len(y)))
             log_det = log_slope.sum(self.axis)
         b, log_slope = self.elementwise.inverse(b, self._conditional_h(a, e))
         return self._joined(torch.cat([a, b], self.axis), y), log_det + log_slope.sum(self.axis)
